@@ -1,0 +1,71 @@
+package apply
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+
+	"sigs.k8s.io/cli-utils/pkg/object"
+)
+
+// Record is what the inventory remembers of one object. It holds hashes, never contents.
+type Record struct {
+	// App declared the object when it was last applied.
+	App string `json:"a,omitempty"`
+	// Hash is the desired hash last applied; empty until the first apply has succeeded, which means
+	// that the object may be somebody else's.
+	Hash string `json:"h,omitempty"`
+	// Fingerprint is that of the object right after that apply.
+	Fingerprint string `json:"f,omitempty"`
+	// Current is set once the object was healthy with that hash.
+	Current bool `json:"c,omitempty"`
+	// Commit is the one that brought the present hash.
+	Commit string `json:"r,omitempty"`
+	// Orphaned is the commit that removed the object from Git; empty while it is desired.
+	Orphaned string `json:"o,omitempty"`
+	// Braked is set when that commit deleted too much at once: only a permit releases it.
+	Braked bool `json:"b,omitempty"`
+	// DependsOn are the keys of the objects that this one depends on, needed to delete in reverse.
+	DependsOn []string `json:"d,omitempty"`
+	// Key is the object's key where it is too long for a ConfigMap key and so was hashed.
+	Key string `json:"k,omitempty"`
+}
+
+// maxKey is the API server's limit on the length of a ConfigMap key.
+const maxKey = 253
+
+// encode returns the ConfigMap key and value of a record. The key is the id in cli-utils' inventory
+// format; where that is longer than the API server allows, its hash, with the id in the value.
+func (r Record) encode(id object.ObjMetadata) (key, value string, err error) {
+	key = id.String()
+	if len(key) > maxKey {
+		r.Key = key
+		sum := sha256.Sum256([]byte(key))
+		key = "sha256." + hex.EncodeToString(sum[:])
+	}
+	b, err := json.Marshal(r)
+	if err != nil {
+		return "", "", fmt.Errorf("encode inventory record %s: %w", key, err)
+	}
+	return key, string(b), nil
+}
+
+// decodeRecord is the reverse of encode. An empty value, as cli-utils writes it, is a record of
+// which only the id is known.
+func decodeRecord(key, value string) (object.ObjMetadata, Record, error) {
+	var r Record
+	if value != "" {
+		if err := json.Unmarshal([]byte(value), &r); err != nil {
+			return object.ObjMetadata{}, r, fmt.Errorf("inventory record %q: %w", key, err)
+		}
+	}
+	if r.Key != "" {
+		key, r.Key = r.Key, ""
+	}
+	id, err := object.ParseObjMetadata(key)
+	if err != nil {
+		return id, r, fmt.Errorf("inventory record: %w", err)
+	}
+	return id, r, nil
+}
