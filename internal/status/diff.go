@@ -1,0 +1,111 @@
+package status
+
+import (
+	"reflect"
+	"slices"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// Change says how a wanted AppStatus differs from the written one.
+type Change int
+
+// The changes, the least first.
+const (
+	// Same: there is nothing new to say. Fields that move with every commit may differ.
+	Same Change = iota
+	// Detail: counters or a progress message differ.
+	Detail
+	// News: what the app is, what it was given, or what holds or fails differs.
+	News
+	// Created: it is not in the cluster yet.
+	Created
+	// Gone: it is in the cluster and wanted no longer.
+	Gone
+)
+
+// Difference is one AppStatus that does not say what it should.
+type Difference struct {
+	App    string
+	Change Change
+}
+
+// Diff compares what the cluster says with what it should say, by app. The result has no Same and is
+// sorted by app.
+func Diff(written, wanted map[string]AppStatusStatus) []Difference {
+	var out []Difference
+	for app := range wanted {
+		want := wanted[app]
+		have, ok := written[app]
+		change := Created
+		if ok {
+			change = compare(&have, &want)
+		}
+		if change != Same {
+			out = append(out, Difference{App: app, Change: change})
+		}
+	}
+	for app := range written {
+		if _, ok := wanted[app]; !ok {
+			out = append(out, Difference{App: app, Change: Gone})
+		}
+	}
+	slices.SortFunc(out, func(a, b Difference) int { return strings.Compare(a.App, b.App) })
+	return out
+}
+
+func compare(have, want *AppStatusStatus) Change {
+	a, b := news(have), news(want)
+	if !reflect.DeepEqual(a, b) {
+		return News
+	}
+	a, b = details(have), details(want)
+	if !reflect.DeepEqual(a, b) {
+		return Detail
+	}
+	return Same
+}
+
+// details returns s without what moves with every commit and without the times of transition, which follow
+// from the conditions. Times and empty lists get the form that they have after a round trip.
+func details(s *AppStatusStatus) AppStatusStatus {
+	out := *s
+	out.Placement, out.Proven = "", ""
+	out.Since = round(s.Since)
+	out.Drift.Last = round(s.Drift.Last)
+	out.ProvenContents = append([]string(nil), s.ProvenContents...)
+	out.Errors = append([]ObjectError(nil), s.Errors...)
+	out.Held = append([]AppStatusHeld(nil), s.Held...)
+	for i := range out.Held {
+		out.Held[i].Since = *round(&out.Held[i].Since)
+	}
+	out.Conditions = slices.Clone(s.Conditions)
+	for i := range out.Conditions {
+		out.Conditions[i].LastTransitionTime = metav1.Time{}
+	}
+	return out
+}
+
+// news returns details without counters and progress messages.
+func news(s *AppStatusStatus) AppStatusStatus {
+	out := details(s)
+	out.Objects, out.Replicas, out.Drift = 0, Replicas{}, AppStatusDrift{}
+	for i := range out.Held {
+		out.Held[i].Reason = ""
+	}
+	for i := range out.Errors {
+		out.Errors[i].Message = ""
+	}
+	for i := range out.Conditions {
+		out.Conditions[i].Message = ""
+	}
+	return out
+}
+
+func round(t *metav1.Time) *metav1.Time {
+	if t == nil {
+		return nil
+	}
+	return &metav1.Time{Time: utc(t.Time)}
+}
