@@ -1,0 +1,70 @@
+package kube
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+)
+
+// Limits for a server without API Priority and Fairness, in requests per second. The client
+// library's own default (5) would make the first sync of a large repository take many minutes.
+const (
+	fallbackQPS   = 50
+	fallbackBurst = 100
+)
+
+// Config reads how to reach the cluster: from the kubeconfig file, else from the file or files that
+// the environment variable KUBECONFIG names, else from the service account of the pod it runs in.
+// ~/.kube/config is deliberately not a default: an agent must never act on a cluster because
+// somebody was once logged in there.
+//
+// userAgent goes with every request and is what an audit log shows. No request is sent here.
+func Config(kubeconfig, userAgent string) (*rest.Config, error) {
+	cfg, err := load(kubeconfig)
+	if err != nil {
+		return nil, err
+	}
+	cfg.UserAgent = userAgent
+	// JSON throughout: server-side apply answers carry fieldsV1 as it is hashed.
+	cfg.ContentType = runtime.ContentTypeJSON
+	cfg.AcceptContentTypes = runtime.ContentTypeJSON
+	limit := newLimiter(fallbackQPS, fallbackBurst)
+	cfg.RateLimiter = limit
+	cfg.Wrap(limit.observe)
+	return cfg, nil
+}
+
+func load(kubeconfig string) (*rest.Config, error) {
+	if kubeconfig != "" {
+		if _, err := os.Stat(kubeconfig); err != nil {
+			return nil, fmt.Errorf("read kubeconfig: %w (check --kubeconfig)", err)
+		}
+		return fromFiles(&clientcmd.ClientConfigLoadingRules{ExplicitPath: kubeconfig}, "kubeconfig "+kubeconfig)
+	}
+	if env := os.Getenv(clientcmd.RecommendedConfigPathEnvVar); env != "" {
+		return fromFiles(clientcmd.NewDefaultClientConfigLoadingRules(), "KUBECONFIG="+env)
+	}
+	cfg, err := rest.InClusterConfig()
+	if errors.Is(err, rest.ErrNotInCluster) {
+		return nil, errors.New("no cluster to connect to: not running in a pod, and neither --kubeconfig nor KUBECONFIG is set")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the pod's service account: %w (is automountServiceAccountToken on?)", err)
+	}
+	return cfg, nil
+}
+
+func fromFiles(rules *clientcmd.ClientConfigLoadingRules, from string) (*rest.Config, error) {
+	cfg, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{}).ClientConfig()
+	if clientcmd.IsEmptyConfig(err) {
+		return nil, fmt.Errorf("%s names no cluster: set a current-context in it", from)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", from, err)
+	}
+	return cfg, nil
+}
