@@ -1,18 +1,32 @@
 package fleet
 
 import (
-	"time"
-
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 )
 
 // APIVersion is the version of the three kinds, all of which are read from Git and never applied.
 const APIVersion = "holdfast.dev/v1alpha1"
 
+// The names of the three kinds, as they stand in a file's `kind` and in a Problem.
+const (
+	KindFleet   = "Fleet"
+	KindCluster = "Cluster"
+	KindApp     = "App"
+)
+
+// TypeMeta says which kind a file holds.
+type TypeMeta struct {
+	// APIVersion is holdfast.dev/v1alpha1.
+	APIVersion string `json:"apiVersion"`
+	// Kind is Fleet, Cluster or App.
+	Kind string `json:"kind"`
+}
+
 // Metadata is the part of ObjectMeta that the kinds use.
 type Metadata struct {
-	Name   string            `json:"name"`
+	// Name is a DNS label: lower-case letters, digits and dashes, at most 63 characters (a cluster: 55).
+	Name string `json:"name"`
+	// Labels are ordinary Kubernetes labels. Those of a cluster are what selectors select by.
 	Labels map[string]string `json:"labels,omitempty"`
 }
 
@@ -20,40 +34,44 @@ type Metadata struct {
 // The empty selector matches every cluster.
 type Selector struct {
 	metav1.LabelSelector `json:",inline"`
-
-	compiled labels.Selector // set by decoding, which has checked it
 }
 
 // Settings is the kind Fleet: settings for the whole fleet, from fleet.yaml.
 type Settings struct {
-	Spec SettingsSpec `json:"spec,omitempty"`
+	TypeMeta `json:",inline"`
 	Metadata `json:"metadata"`
+	// Spec holds the settings.
+	Spec SettingsSpec `json:"spec,omitzero"`
 }
 
 // SettingsSpec is the spec of the kind Fleet.
 type SettingsSpec struct {
 	// Drain moves every app off the matching clusters.
 	Drain []Drain `json:"drain,omitempty"`
-	// Freeze stops the adoption of new content on the matching clusters.
+	// Freeze stops the adoption of new content on the matching clusters; healing and placement go on.
 	Freeze []Freeze `json:"freeze,omitempty"`
 	// Prune limits what one commit may delete.
-	Prune Prune `json:"prune,omitempty"`
-	// AcceptHistory acknowledges a rewritten branch at that commit.
+	Prune Prune `json:"prune,omitzero"`
+	// AcceptHistory acknowledges a rewritten branch at that commit: a full Git object id.
 	AcceptHistory string `json:"acceptHistory,omitempty"`
 }
 
 // Drain is one line of Fleet.spec.drain.
 type Drain struct {
+	// ClusterSelector selects the clusters to drain; {} is every cluster.
 	ClusterSelector Selector `json:"clusterSelector"`
-	Reason          string   `json:"reason,omitempty"`
-	// Force does not wait for takeover.
+	// Reason is for people.
+	Reason string `json:"reason,omitempty"`
+	// Force does not wait for takeover: for a region that is burning.
 	Force bool `json:"force,omitempty"`
 }
 
 // Freeze is one line of Fleet.spec.freeze.
 type Freeze struct {
+	// ClusterSelector selects the clusters to freeze; {} is every cluster.
 	ClusterSelector Selector `json:"clusterSelector"`
-	Reason          string   `json:"reason,omitempty"`
+	// Reason is for people.
+	Reason string `json:"reason,omitempty"`
 }
 
 // Prune is the brake on deletions.
@@ -68,41 +86,48 @@ type Prune struct {
 
 // Permit allows deletions of one app, of some kinds, until a date.
 type Permit struct {
-	App   string   `json:"app"`
-	Kinds []string `json:"kinds,omitempty"` // empty: every kind but the protected ones
-	Until Date     `json:"until"`
+	// App is the name of the app whose objects may be deleted. It need not exist any more.
+	App string `json:"app"`
+	// Kinds that may be deleted. None: every kind but the protected ones.
+	Kinds []string `json:"kinds,omitempty"`
+	// Until is the last day (2026-12-01, to its end in UTC) or the last moment (RFC 3339) of the permit.
+	Until Date `json:"until"`
 }
-
-// Date is a day (2026-12-01: through its end, UTC) or an RFC 3339 time. It is the last moment included.
-type Date struct{ time.Time }
 
 // State is what a cluster may be used for.
 type State string
 
 // The states of a cluster.
 const (
-	Active  State = "Active"
-	Drained State = "Drained"
-	Lost    State = "Lost"
+	Active  State = "Active"  // it runs what is placed on it
+	Drained State = "Drained" // it gets nothing
+	Lost    State = "Lost"    // it gets nothing, and a person says that it is dead: others do not wait for it
 )
 
 // Cluster is the kind Cluster, from clusters/<name>/cluster.yaml.
 type Cluster struct {
+	TypeMeta `json:",inline"`
 	Metadata `json:"metadata"`
-	Spec     ClusterSpec `json:"spec,omitempty"`
+	// Spec describes the cluster.
+	Spec ClusterSpec `json:"spec,omitzero"`
 }
 
 // ClusterSpec is the spec of the kind Cluster.
 type ClusterSpec struct {
-	State  State             `json:"state,omitempty"`  // default Active
-	Weight *int32            `json:"weight,omitempty"` // share of divided replicas, default 1
-	Vars   map[string]string `json:"vars,omitempty"`
+	// State is Active (default), Drained, or Lost: a person says that the cluster is dead, and others take over without it.
+	State State `json:"state,omitempty"`
+	// Weight is the cluster's share of divided replicas and of apps that run on some clusters only (default 1).
+	Weight *int32 `json:"weight,omitempty"`
+	// Vars are this cluster's variables for manifests. A name is letters, digits and underscores.
+	Vars map[string]string `json:"vars,omitempty"`
 }
 
 // App is the kind App, from apps/**/app.yaml, or the implicit App of a cluster's own folder.
 type App struct {
+	TypeMeta `json:",inline"`
 	Metadata `json:"metadata"`
-	Spec     AppSpec `json:"spec,omitempty"`
+	// Spec says where the app goes, which overlay it uses and how it rolls out.
+	Spec AppSpec `json:"spec,omitzero"`
 	// Dir is the app's folder, slash-separated, relative to the fleet root.
 	Dir string `json:"-"`
 	// Implicit is set on cluster-<name>, the App that clusters/<name>/kustomization.yaml makes.
@@ -111,56 +136,83 @@ type App struct {
 
 // AppSpec is the spec of the kind App.
 type AppSpec struct {
-	Suspend    bool        `json:"suspend,omitempty"`
-	Placement  Placement   `json:"placement,omitempty"`
-	Overlays   []Overlay   `json:"overlays,omitempty"`
-	AllowEmpty bool        `json:"allowEmpty,omitempty"`
-	Namespace  string      `json:"namespace,omitempty"`
-	Substitute bool        `json:"substitute,omitempty"`
-	Replicas   *Replicas   `json:"replicas,omitempty"`
-	DependsOn  []string    `json:"dependsOn,omitempty"`
-	Rollout    Rollout     `json:"rollout,omitempty"`
-	Failover   Failover    `json:"failover,omitempty"`
-	Health     Health      `json:"health,omitempty"`
-	Drift      DriftPolicy `json:"drift,omitempty"`
+	// Suspend stops everything: nothing of the app is written or healed.
+	Suspend bool `json:"suspend,omitempty"`
+	// Placement says on which clusters the app runs (default: every Active cluster).
+	Placement Placement `json:"placement,omitzero"`
+	// Overlays are tried in order; the first whose selector matches the cluster is built.
+	// None matches: an error. No overlays: the app's own folder is built.
+	Overlays []Overlay `json:"overlays,omitempty"`
+	// AllowEmpty accepts an overlay that renders no objects, which is an error otherwise.
+	AllowEmpty bool `json:"allowEmpty,omitempty"`
+	// Namespace of every namespaced object, as kustomize's namespace. It is not created.
+	Namespace string `json:"namespace,omitempty"`
+	// Substitute replaces ${CLUSTER_NAME}, ${CLUSTER_LABEL_<KEY>} and ${<var>} in the manifests. Undefined: an error. $${x} is ${x}.
+	Substitute bool `json:"substitute,omitempty"`
+	// Replicas are divided over the clusters on which the app is placed.
+	Replicas *Replicas `json:"replicas,omitempty"`
+	// DependsOn names apps that must be Ready in the cluster before new content of this one is adopted.
+	DependsOn []string `json:"dependsOn,omitempty"`
+	// Rollout orders the clusters that adopt new content.
+	Rollout Rollout `json:"rollout,omitzero"`
+	// Failover says what the app waits for before it leaves a cluster.
+	Failover Failover `json:"failover,omitzero"`
+	// Health bounds how long the app may take to become Ready.
+	Health Health `json:"health,omitzero"`
+	// Drift says what is done when somebody else changes an object.
+	Drift DriftPolicy `json:"drift,omitzero"`
 }
 
 // Placement says where an app goes.
 type Placement struct {
-	ClusterSelector Selector   `json:"clusterSelector,omitempty"`
-	Clusters        *int       `json:"clusters,omitempty"`
-	SpreadBy        string     `json:"spreadBy,omitempty"`
-	Prefer          []Selector `json:"prefer,omitempty"`
+	// ClusterSelector selects the clusters that may run the app (default: every cluster).
+	ClusterSelector Selector `json:"clusterSelector,omitzero"`
+	// Clusters is on how many of them it runs (default: all).
+	Clusters *int `json:"clusters,omitempty"`
+	// SpreadBy is a label key: no two clusters with the same value while others are free.
+	SpreadBy string `json:"spreadBy,omitempty"`
+	// Prefer lists selectors in order of preference, used with clusters.
+	Prefer []Selector `json:"prefer,omitempty"`
 }
 
 // Overlay is a kustomization and the clusters that use it; the first that matches wins.
 type Overlay struct {
-	ClusterSelector Selector `json:"clusterSelector,omitempty"`
-	Path            string   `json:"path"`
+	// ClusterSelector selects the clusters that use this overlay (default: every cluster).
+	ClusterSelector Selector `json:"clusterSelector,omitzero"`
+	// Path of the kustomization's folder, relative to the app's folder. It may leave that, but not the repository.
+	Path string `json:"path"`
 }
 
 // Replicas are divided over the placed clusters by weight.
 type Replicas struct {
-	Total  int32   `json:"total"`
+	// Total number over all clusters.
+	Total int32 `json:"total"`
+	// Target is the workload (default: the app's only Deployment or StatefulSet).
 	Target *Target `json:"target,omitempty"`
 }
 
 // Target names the workload whose replicas are divided.
 type Target struct {
+	// Kind of the workload.
 	Kind string `json:"kind"`
+	// Name of the workload.
 	Name string `json:"name"`
 }
 
 // Rollout orders the clusters that adopt new content.
 type Rollout struct {
-	Waves       []Wave `json:"waves,omitempty"`
-	MaxFailures int    `json:"maxFailures,omitempty"`
+	// Waves are groups of clusters; each adopts what all earlier ones have proven. Clusters in none come last.
+	Waves []Wave `json:"waves,omitempty"`
+	// MaxFailures is how many clusters of earlier waves may fail; at least one must succeed (default 0).
+	MaxFailures int `json:"maxFailures,omitempty"`
 }
 
 // Wave is one group of clusters.
 type Wave struct {
-	ClusterSelector Selector `json:"clusterSelector,omitempty"`
-	Soak            Duration `json:"soak,omitempty"`
+	// ClusterSelector selects the wave's clusters (default: every cluster that is in no earlier wave).
+	ClusterSelector Selector `json:"clusterSelector,omitzero"`
+	// Soak is how long the app must stay Ready before the next wave.
+	Soak Duration `json:"soak,omitzero"`
 }
 
 // Gate is how an app leaves a cluster.
@@ -168,20 +220,23 @@ type Gate string
 
 // The failover gates.
 const (
-	TakeoverHealthy Gate = "TakeoverHealthy"
-	Exclusive       Gate = "Exclusive"
-	NoGate          Gate = "None"
+	TakeoverHealthy Gate = "TakeoverHealthy" // leave when the others have taken over and are Ready
+	Exclusive       Gate = "Exclusive"       // at most one cluster: stop first, start after
+	NoGate          Gate = "None"            // leave at once
 )
 
 // Failover says what an app waits for before it leaves a cluster.
 type Failover struct {
-	Gate Gate     `json:"gate,omitempty"` // default TakeoverHealthy
-	Soak Duration `json:"soak,omitempty"`
+	// Gate is TakeoverHealthy (default), Exclusive (at most one cluster runs the app at any time) or None.
+	Gate Gate `json:"gate,omitempty"`
+	// Soak is how long the others must have been Ready (default 30s).
+	Soak *Duration `json:"soak,omitempty"`
 }
 
 // Health bounds how long an app may take to become Ready before it counts as stalled.
 type Health struct {
-	Timeout Duration `json:"timeout,omitempty"` // default 5m
+	// Timeout after which an app that is not Ready counts as stalled (default 5m).
+	Timeout Duration `json:"timeout,omitzero"`
 }
 
 // DriftMode says what is done about drift.
@@ -189,25 +244,29 @@ type DriftMode string
 
 // The drift modes.
 const (
-	Correct DriftMode = "Correct"
-	Strict  DriftMode = "Strict"
-	Detect  DriftMode = "Detect"
+	Correct DriftMode = "Correct" // fields that Git sets are put back
+	Strict  DriftMode = "Strict"  // fields that people added are removed too
+	Detect  DriftMode = "Detect"  // reported, not touched
 )
 
 // DriftPolicy says what is done about drift, and which fields are left to others.
 type DriftPolicy struct {
-	Mode   DriftMode     `json:"mode,omitempty"` // default Correct
+	// Mode is Correct (default: put fields back), Strict (also remove fields that people added) or Detect (report only).
+	Mode DriftMode `json:"mode,omitempty"`
+	// Ignore lists fields that are left alone once another manager owns them.
 	Ignore []DriftIgnore `json:"ignore,omitempty"`
 }
 
 // DriftIgnore names fields that are left to others once another manager owns them.
 type DriftIgnore struct {
-	Group     string   `json:"group,omitempty"`
-	Kind      string   `json:"kind,omitempty"`      // empty: any
-	Namespace string   `json:"namespace,omitempty"` // empty: any
-	Name      string   `json:"name,omitempty"`      // empty: any
-	Fields    []string `json:"fields"`              // JSON pointers (RFC 6901)
+	// Group of the object (default: any).
+	Group string `json:"group,omitempty"`
+	// Kind of the object (default: any).
+	Kind string `json:"kind,omitempty"`
+	// Namespace of the object (default: any).
+	Namespace string `json:"namespace,omitempty"`
+	// Name of the object (default: any).
+	Name string `json:"name,omitempty"`
+	// Fields are JSON pointers (RFC 6901), such as /spec/replicas.
+	Fields []string `json:"fields"`
 }
-
-// Duration is a Go duration such as 90s or 5m.
-type Duration struct{ time.Duration }

@@ -1,0 +1,73 @@
+package fleet
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"testing"
+	"testing/fstest"
+
+	"github.com/rogpeppe/go-internal/txtar"
+
+	"github.com/holdfast-dev/holdfast/internal/tree"
+)
+
+// memTree is a tree in memory. Files named in broken fail to be read.
+type memTree struct {
+	files  fstest.MapFS
+	broken map[string]bool
+}
+
+var errBroken = errors.New("object is corrupt")
+
+// treeOf makes a tree of a txtar archive.
+func treeOf(t testing.TB, archive string) memTree {
+	t.Helper()
+	files := fstest.MapFS{}
+	for _, f := range txtar.Parse([]byte(archive)).Files {
+		files[f.Name] = &fstest.MapFile{Data: f.Data}
+	}
+	if len(files) == 0 {
+		t.Fatal("the archive holds no files")
+	}
+	return memTree{files: files, broken: map[string]bool{}}
+}
+
+func (m memTree) Stat(name string) (tree.Entry, error) {
+	info, err := m.files.Stat(name)
+	if err != nil {
+		return tree.Entry{}, fmt.Errorf("stat %s: %w", name, err)
+	}
+	return tree.Entry{Name: path.Base(name), Path: name, Mode: info.Mode().Type(), Size: info.Size()}, nil
+}
+
+func (m memTree) ReadFile(name string) ([]byte, error) {
+	if m.broken[name] {
+		return nil, fmt.Errorf("read %s: %w", name, errBroken)
+	}
+	return m.files.ReadFile(name)
+}
+
+func (m memTree) ReadDir(name string) ([]tree.Entry, error) {
+	if m.broken[name] {
+		return nil, fmt.Errorf("read %s: %w", name, errBroken)
+	}
+	list, err := m.files.ReadDir(name)
+	if err != nil {
+		return nil, err
+	}
+	var entries []tree.Entry
+	for _, e := range list {
+		entry := tree.Entry{Name: e.Name(), Path: path.Join(name, e.Name()), Mode: e.Type()}
+		if e.Type()&fs.ModeSymlink == 0 && !e.IsDir() {
+			info, err := e.Info()
+			if err != nil {
+				return nil, err
+			}
+			entry.Size = info.Size()
+		}
+		entries = append(entries, entry)
+	}
+	return entries, nil
+}
