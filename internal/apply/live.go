@@ -19,11 +19,17 @@ type Live struct {
 	// Status and Message are kstatus' verdict. Kinds without a status are Current when they exist.
 	Status  status.Status
 	Message string
+	// Replicas and ReadyReplicas are those of a Deployment or StatefulSet: what its spec asks for and
+	// what its status reports ready.
+	Replicas, ReadyReplicas int32
 	// Instance and App are the values of our labels on the live object.
 	Instance string
 	App      string
 	// Annotations are the live ones that steer reconciliation (see Steering), nil for most.
 	Annotations map[string]string
+	// Human is set when a person's tool (kubectl, a browser) owns fields that we do not: drift in
+	// Strict mode only.
+	Human bool
 	// Deleting is set while the object waits for its finalizers.
 	Deleting bool
 	// Managed is the live managedFields, for the drift report: kept only until the

@@ -2,57 +2,20 @@ package apply
 
 import (
 	"strings"
-	"time"
 
 	"github.com/holdfast-dev/holdfast/internal/fleet"
 	"github.com/holdfast-dev/holdfast/internal/render"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 )
-
-// protected kinds take data or other people's objects with them: they are kept on every exit
-// unless a permit names the kind.
-var protected = map[schema.GroupKind]bool{
-	namespaceKind:                   true,
-	crdKind:                         true,
-	{Kind: "PersistentVolumeClaim"}: true,
-	{Kind: "PersistentVolume"}:      true,
-}
-
-// permitted tells whether Git releases the deletion of an app's object of that kind at that time.
-// A permit that names no kinds does not release protected ones.
-func permitted(p fleet.Prune, app string, gk schema.GroupKind, at time.Time) bool {
-	for _, permit := range p.Permit {
-		if permit.App != app || at.After(permit.Until.Time) {
-			continue
-		}
-		if len(permit.Kinds) == 0 && !protected[gk] {
-			return true
-		}
-		for _, k := range permit.Kinds {
-			if k == gk.Kind || k == gk.String() {
-				return true
-			}
-		}
-	}
-	return false
-}
 
 // brakes tells whether a commit that orphans that many of all objects of this cluster deletes too
 // much: all of them, or at least minObjects and more than maxPercent.
 func brakes(p fleet.Prune, orphans, all int) bool {
-	minObjects, maxPercent := 10, 30
-	if p.MinObjects != nil {
-		minObjects = *p.MinObjects
-	}
-	if p.MaxPercent != nil {
-		maxPercent = *p.MaxPercent
-	}
 	if orphans == 0 {
 		return false
 	}
-	return orphans >= all || orphans >= minObjects && orphans*100 > maxPercent*all
+	return orphans >= all || orphans >= p.MinObjectsOrDefault() && orphans*100 > p.MaxPercentOrDefault()*all
 }
 
 // verdict is what the live object says about its own deletion.

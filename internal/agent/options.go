@@ -1,0 +1,55 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/rs/zerolog"
+)
+
+// Options are everything that an agent is told from outside.
+type Options struct {
+	// Cluster is this cluster's name in the fleet repository.
+	Cluster string
+	// Repo is the fleet repository's URL, Branch the branch to follow and Path the folder of the
+	// repository that is the fleet's root.
+	Repo, Branch, Path string
+	// Credentials is a folder with the files of a mounted Secret; "" = none.
+	Credentials string
+	// Kubeconfig is a file; "" = KUBECONFIG, else the Pod's own service account.
+	Kubeconfig string
+	// Poll is how often the branch is asked for.
+	Poll time.Duration
+	// DataDir holds the clone.
+	DataDir string
+	// Namespace is the agent's own, and the value of the instance label.
+	Namespace string
+	// Listen is the address of the HTTP server; "" = none.
+	Listen string
+	// DryRun plans and reports, and writes nothing.
+	DryRun bool
+	// Version of the program.
+	Version string
+	// Log is where everything is logged.
+	Log zerolog.Logger
+}
+
+// Validate returns all that is wrong with the options, in words that name the flag.
+func (o Options) Validate() error {
+	var errs []error
+	need := func(flag, value string) {
+		if value == "" {
+			errs = append(errs, fmt.Errorf("--%s is required", flag))
+		}
+	}
+	need("cluster", o.Cluster)
+	need("repo", o.Repo)
+	need("branch", o.Branch)
+	need("data-dir", o.DataDir)
+	need("namespace", o.Namespace)
+	if o.Poll < time.Second {
+		errs = append(errs, fmt.Errorf("--poll %s is too short: at least 1s", o.Poll))
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,916 @@
+package apply
+
+import (
+	"container/heap"
+	"errors"
+	"fmt"
+	"slices"
+	"sort"
+	"strconv"
+	"time"
+
+	"github.com/holdfast-dev/holdfast/internal/fleet"
+	"github.com/holdfast-dev/holdfast/internal/render"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/cli-utils/pkg/kstatus/status"
+	"sigs.k8s.io/cli-utils/pkg/object"
+)
+
+// Engine decides what is to be done, object by object. It does no I/O, starts nothing and asks no
+// clock; it is owned by one goroutine.
+type Engine struct {
+	instance string
+	desired  Desired
+	started  bool // SetDesired was called
+
+	objs   map[object.ObjMetadata]*entry
+	byKind map[schema.GroupKind]map[*entry]struct{}
+	apps   map[string]*appEntry
+	// dependents maps an inventory key to the entries whose records depend on it.
+	dependents map[string]map[*entry]struct{}
+
+	// losers: of the objects that several apps declare, which app lost to which.
+	losers map[object.ObjMetadata]map[string]string
+
+	dirty map[*entry]struct{}
+	ready readyQueue
+	wake  wakeQueue
+
+	inFlight int
+	seq      int
+
+	// pause holds everything back while the API server cannot be reached.
+	pause  time.Time
+	paused int
+	outage error
+
+	unsaved map[object.ObjMetadata]struct{}
+	flushAt time.Time // when unsaved records are due; zero = nothing is due
+	settle  bool      // some of them are due as soon as nothing else is going on
+	saving  bool
+	saves   int // failed in a row
+}
+
+// appEntry is what the engine keeps per app.
+type appEntry struct {
+	App
+	entries map[*entry]struct{}
+	// pending remembers one object that the app's prunes wait for, so that it need not be looked
+	// for again while it is still the reason.
+	pending *entry
+}
+
+// entry is all that is known of one object.
+type entry struct {
+	id  object.ObjMetadata
+	key string
+
+	desired *render.Object
+	app     string // who declares it now, or declared it last
+	kept    bool   // its app's wish is unknown: neither applied nor pruned
+	claimed string // the app that will declare it once it adopts head
+	bad     error  // cannot be applied as it is declared: no request is sent
+	changed string // the commit that changed desired
+
+	rec   *Record
+	saved bool // the id is in the stored inventory
+
+	live    *Live
+	seen    bool // live is known: nil then means absent
+	later   *observation
+	drifted []metav1.ManagedFieldsEntry
+
+	task     *Task
+	deps     []*entry
+	rdeps    []*entry
+	err      error
+	failures int
+	retry    time.Time
+	applied  time.Time // when the present hash was applied by this process
+	orphaned time.Time // since when it waits to be pruned
+	deleting bool
+	waking   time.Time
+	wait     string // what it waits for, in words
+
+	repairs   []time.Time
+	corrected int
+	fight     bool
+	lastDrift time.Time
+}
+
+type observation struct {
+	live *Live // nil: gone
+	rv   string
+}
+
+// NewEngine returns an Engine for the instance (the value of the label of our objects) that starts
+// from the stored inventory.
+func NewEngine(instance string, records map[object.ObjMetadata]Record) *Engine {
+	e := &Engine{
+		instance:   instance,
+		objs:       map[object.ObjMetadata]*entry{},
+		byKind:     map[schema.GroupKind]map[*entry]struct{}{},
+		apps:       map[string]*appEntry{},
+		dependents: map[string]map[*entry]struct{}{},
+		dirty:      map[*entry]struct{}{},
+		unsaved:    map[object.ObjMetadata]struct{}{},
+	}
+	for id, r := range records {
+		o := e.entry(id)
+		rec := r
+		o.rec, o.saved = &rec, true
+		e.setApp(o, r.App)
+		e.setDependsOn(o, r.DependsOn)
+	}
+	return e
+}
+
+func (e *Engine) entry(id object.ObjMetadata) *entry {
+	o := e.objs[id]
+	if o == nil {
+		o = &entry{id: id, key: id.String()}
+		e.objs[id] = o
+		if e.byKind[id.GroupKind] == nil {
+			e.byKind[id.GroupKind] = map[*entry]struct{}{}
+		}
+		e.byKind[id.GroupKind][o] = struct{}{}
+	}
+	return o
+}
+
+func (e *Engine) appEntry(name string) *appEntry {
+	a := e.apps[name]
+	if a == nil {
+		a = &appEntry{App: App{Name: name}, entries: map[*entry]struct{}{}}
+		e.apps[name] = a
+	}
+	return a
+}
+
+func (e *Engine) setApp(o *entry, name string) {
+	if o.app == name && o.app != "" {
+		return
+	}
+	if a := e.apps[o.app]; a != nil {
+		delete(a.entries, o)
+	}
+	o.app = name
+	e.appEntry(name).entries[o] = struct{}{}
+}
+
+func (e *Engine) setDependsOn(o *entry, keys []string) {
+	for _, k := range keys {
+		if e.dependents[k] == nil {
+			e.dependents[k] = map[*entry]struct{}{}
+		}
+		e.dependents[k][o] = struct{}{}
+	}
+}
+
+// forget drops an entry that is neither desired nor in the inventory.
+func (e *Engine) forget(o *entry) {
+	delete(e.objs, o.id)
+	delete(e.byKind[o.id.GroupKind], o)
+	delete(e.dirty, o)
+	if a := e.apps[o.app]; a != nil {
+		delete(a.entries, o)
+	}
+	for k, m := range e.dependents {
+		delete(m, o)
+		if len(m) == 0 {
+			delete(e.dependents, k)
+		}
+	}
+}
+
+// SetDesired replaces what Git wants. It returns the ids of the requests in flight that are out of
+// date: the caller should cancel them.
+func (e *Engine) SetDesired(d Desired, now time.Time) (stale []object.ObjMetadata) {
+	e.desired, e.started = d, true
+	desired, keep := e.assign(d)
+	deps, bad := dependencies(desired)
+
+	for id, obj := range desired {
+		o := e.entry(id)
+		e.setApp(o, obj.App)
+		if o.desired == nil || o.desired.Hash != obj.Hash {
+			if o.rec == nil || o.rec.Hash != obj.Hash {
+				o.changed = d.Commit
+			}
+			o.retry, o.failures, o.err = time.Time{}, 0, nil
+			if o.task != nil {
+				stale = append(stale, id)
+			}
+		}
+		o.desired, o.kept, o.claimed, o.wait = obj, false, "", ""
+		o.bad = bad[id]
+		o.orphaned, o.deleting = time.Time{}, false
+		if o.rec == nil {
+			o.rec = &Record{App: obj.App, Commit: d.Commit}
+			e.save(o, now)
+		} else if o.rec.Orphaned != "" || o.rec.Braked {
+			o.rec.Orphaned, o.rec.Braked = "", false
+			e.save(o, now)
+		}
+	}
+	for id, o := range e.objs {
+		if desired[id] != nil {
+			continue
+		}
+		if o.desired != nil && o.task != nil {
+			stale = append(stale, id)
+		}
+		_, o.kept = keep[o.app]
+		o.claimed = d.Claimed[id]
+		o.bad, o.changed = nil, ""
+		if o.kept || o.claimed != "" {
+			continue // as it was: an object that was healed goes on being healed
+		}
+		if o.desired != nil {
+			o.desired = nil
+			o.retry, o.failures, o.err = time.Time{}, 0, nil
+		}
+	}
+	e.link(deps, now)
+	e.brake(now)
+	for name, a := range e.apps {
+		a.pending = nil
+		if len(a.entries) == 0 && a.Objects == nil {
+			delete(e.apps, name)
+		}
+	}
+	for _, o := range e.objs {
+		e.touch(o)
+	}
+	return stale
+}
+
+// assign settles which app declares each object. An object that two apps declare stays with the app
+// that has it; where neither has, with the first by name. The others are told.
+func (e *Engine) assign(d Desired) (desired map[object.ObjMetadata]*render.Object, keep map[string]bool) {
+	desired = map[object.ObjMetadata]*render.Object{}
+	e.losers = map[object.ObjMetadata]map[string]string{}
+	keep = map[string]bool{}
+	for _, a := range e.apps {
+		a.App = App{Name: a.Name}
+	}
+	apps := append([]App(nil), d.Apps...)
+	sort.Slice(apps, func(i, j int) bool { return apps[i].Name < apps[j].Name })
+	for _, a := range apps {
+		e.appEntry(a.Name).App = a
+		if a.Unknown {
+			keep[a.Name] = true
+		}
+		for i := range a.Objects {
+			obj := &a.Objects[i]
+			other := desired[obj.ID]
+			if other == nil {
+				desired[obj.ID] = obj
+				continue
+			}
+			winner, loser := other, obj
+			if o := e.objs[obj.ID]; o != nil && o.rec != nil && o.rec.App == obj.App {
+				winner, loser = obj, other
+			}
+			desired[obj.ID] = winner
+			if e.losers[obj.ID] == nil {
+				e.losers[obj.ID] = map[string]string{}
+			}
+			e.losers[obj.ID][loser.App] = winner.App
+		}
+	}
+	return desired, keep
+}
+
+// link lays the edges between entries and records them where deletion will need them.
+func (e *Engine) link(deps map[object.ObjMetadata][]object.ObjMetadata, now time.Time) {
+	for _, o := range e.objs {
+		o.deps, o.rdeps = o.deps[:0], o.rdeps[:0]
+	}
+	for id, on := range deps {
+		o := e.objs[id]
+		var keys []string
+		for _, d := range on {
+			dep := e.objs[d]
+			if dep == nil {
+				continue // said by dependencies
+			}
+			o.deps = append(o.deps, dep)
+			dep.rdeps = append(dep.rdeps, o)
+			if d.GroupKind != namespaceKind && d.GroupKind != crdKind {
+				keys = append(keys, dep.key)
+			}
+		}
+		if !slices.Equal(keys, o.rec.DependsOn) {
+			o.rec.DependsOn = keys
+			e.setDependsOn(o, keys)
+			e.save(o, now)
+		}
+	}
+}
+
+// brake marks the orphans of a commit that deletes too much.
+func (e *Engine) brake(now time.Time) {
+	var counted []*entry
+	all, fresh := 0, false
+	for _, o := range e.objs {
+		if o.rec == nil || o.rec.Braked {
+			continue
+		}
+		if o.rec.Hash != "" {
+			all++
+		}
+		if !e.orphan(o) {
+			continue
+		}
+		if o.orphaned.IsZero() {
+			o.orphaned = now
+		}
+		if len(e.desired.Incomplete) > 0 {
+			continue
+		}
+		if o.rec.Orphaned == "" {
+			fresh = true
+			o.rec.Orphaned = e.desired.Commit
+			e.saveLazily(o, now)
+		}
+		if o.rec.Hash == "" || e.leaves(o) || e.permitted(o, now) || o.live != nil && keeps(o.live.Annotations) != "" {
+			continue
+		}
+		counted = append(counted, o)
+	}
+	if fresh && brakes(e.desired.Prune, len(counted), all) {
+		for _, o := range counted {
+			o.rec.Braked = true
+			e.save(o, now)
+		}
+	}
+}
+
+func (e *Engine) orphan(o *entry) bool {
+	return o.rec != nil && o.desired == nil && !o.kept && o.claimed == ""
+}
+
+func (e *Engine) leaves(o *entry) bool {
+	a := e.apps[o.app]
+	return a != nil && a.Leaves
+}
+
+func (e *Engine) permitted(o *entry, now time.Time) bool {
+	return e.desired.Prune.Permits(o.app, o.id.GroupKind.Kind, now)
+}
+
+// touch marks an entry to be decided about.
+func (e *Engine) touch(o *entry) { e.dirty[o] = struct{}{} }
+
+func (e *Engine) touchOrphans(app string) {
+	a := e.apps[app]
+	if a == nil {
+		return
+	}
+	for o := range a.entries {
+		if e.orphan(o) {
+			e.touch(o)
+		}
+	}
+}
+
+// Next returns at most limit tasks that may be done now. The caller runs each and tells Done.
+func (e *Engine) Next(now time.Time, limit int) []Task {
+	if !e.started || now.Before(e.pause) {
+		return nil
+	}
+	for e.wake.due(now) {
+		o := heap.Pop(&e.wake).(waking).entry
+		o.waking = time.Time{}
+		e.touch(o)
+	}
+	for o := range e.dirty {
+		delete(e.dirty, o)
+		switch t, at := e.decide(o, now); {
+		case t != nil:
+			e.ready.add(o, t)
+		case !at.IsZero():
+			e.wakeAt(o, at)
+		}
+	}
+	var tasks []Task
+	for len(tasks) < limit && e.ready.Len() > 0 {
+		o := heap.Pop(&e.ready).(readying).entry
+		t, at := e.decide(o, now) // things may have changed since it was queued
+		if t == nil {
+			if !at.IsZero() {
+				e.wakeAt(o, at)
+			}
+			continue
+		}
+		e.seq++
+		t.seq = e.seq
+		o.task = t
+		e.inFlight++
+		tasks = append(tasks, *t)
+	}
+	return tasks
+}
+
+// wakeAt sees to it that an entry is decided about again at that time, at the latest.
+func (e *Engine) wakeAt(o *entry, at time.Time) {
+	if o.waking.IsZero() || at.Before(o.waking) {
+		o.waking = at
+		heap.Push(&e.wake, waking{at, o})
+	}
+}
+
+// Wake returns when Next or Unsaved should be called again though nothing happened; zero = never.
+func (e *Engine) Wake() time.Time {
+	at := e.flushAt
+	earlier := func(t time.Time) {
+		if !t.IsZero() && (at.IsZero() || t.Before(at)) {
+			at = t
+		}
+	}
+	if len(e.wake) > 0 {
+		next := e.wake[0].at
+		if next.Before(e.pause) {
+			next = e.pause
+		}
+		earlier(next)
+	}
+	if e.ready.Len() > 0 || len(e.dirty) > 0 {
+		earlier(e.pause)
+	}
+	return at
+}
+
+// Busy tells whether something is being done or could be done at once.
+func (e *Engine) Busy() bool { return e.inFlight > 0 || e.ready.Len() > 0 || len(e.dirty) > 0 }
+
+// Idle tells how many requests are under way.
+func (e *Engine) InFlight() int { return e.inFlight }
+
+// decide returns what may be done about an entry now, or when to ask again, or neither: then an
+// event will ask. It leaves in o.wait what the entry waits for.
+func (e *Engine) decide(o *entry, now time.Time) (*Task, time.Time) {
+	o.wait = ""
+	switch {
+	case o.task != nil:
+		return nil, time.Time{}
+	case o.desired != nil:
+		return e.decideDesired(o, now)
+	case e.orphan(o):
+		return e.decideOrphan(o, now)
+	}
+	return nil, time.Time{}
+}
+
+func (e *Engine) decideDesired(o *entry, now time.Time) (*Task, time.Time) {
+	never := time.Time{}
+	app := e.apps[o.app]
+	if app == nil || o.bad != nil || app.Suspended || reconcileDisabled(o) {
+		return nil, never
+	}
+	cause, missing := e.differs(o, app)
+	if cause == "" {
+		return nil, never
+	}
+	if o.live != nil && o.live.Deleting {
+		o.wait = "is being deleted; waits for its finalizers"
+		return nil, never
+	}
+	if !o.saved {
+		return nil, never // Saved asks again
+	}
+	if now.Before(o.retry) {
+		return nil, o.retry
+	}
+	if cause == Sync {
+		for _, d := range o.deps {
+			if !settled(d) {
+				o.wait = "waits for " + render.Name(d.id)
+				return nil, never
+			}
+		}
+	} else {
+		if app.Drift.ModeOrDefault() == fleet.Detect {
+			return nil, never
+		}
+		if at := e.slowed(o, now); now.Before(at) {
+			return nil, at
+		}
+	}
+	return &Task{
+		Action: Apply, Cause: cause, ID: o.id, App: o.app, Object: o.desired,
+		First:   o.rec.Hash == "",
+		Ignore:  app.Drift.IgnoredFields(o.id.GroupKind.Group, o.id.GroupKind.Kind, o.id.Namespace, o.id.Name),
+		Strict:  app.Drift.ModeOrDefault() == fleet.Strict,
+		Drifted: o.drifted, Missing: missing,
+	}, never
+}
+
+// differs tells why an object has to be applied; "" if it is as it should be as far as is known.
+func (e *Engine) differs(o *entry, app *appEntry) (cause Cause, missing bool) {
+	switch {
+	case o.rec.Hash != o.desired.Hash:
+		return Sync, false
+	case !o.seen:
+		return "", false // unknown is not drifted
+	case o.live == nil || o.live.Instance != e.instance:
+		return Drift, true
+	case o.live.Fingerprint != o.rec.Fingerprint:
+		return Drift, false
+	case o.live.Human && app.Drift.ModeOrDefault() == fleet.Strict:
+		return Drift, false
+	}
+	return "", false
+}
+
+// settled tells whether what depends on an object may go on.
+func settled(d *entry) bool {
+	return d.rec != nil && d.desired != nil && d.rec.Hash == d.desired.Hash && d.rec.Current
+}
+
+func reconcileDisabled(o *entry) bool {
+	if o.desired.Annotations[AnnotationReconcile] == "disabled" {
+		return o.rec.Hash != "" || o.live != nil
+	}
+	return o.live != nil && o.live.Annotations[AnnotationReconcile] == "disabled"
+}
+
+func (e *Engine) decideOrphan(o *entry, now time.Time) (*Task, time.Time) {
+	never := time.Time{}
+	if a := e.apps[o.app]; a != nil && a.Suspended {
+		o.wait = "the app is suspended"
+		return nil, never
+	}
+	if o.deleting && o.seen && o.live != nil {
+		o.wait = "is being deleted; waits for its finalizers"
+		if now.Before(o.retry) {
+			return nil, o.retry
+		}
+	}
+	if why := e.held(o, now); why != "" {
+		o.wait = why
+		return nil, now.Add(holdRecheck)
+	}
+	if why := e.dependedOn(o); why != "" {
+		o.wait = why
+		return nil, never
+	}
+	if now.Before(o.retry) {
+		return nil, o.retry
+	}
+	return &Task{Action: Prune, Cause: Sync, ID: o.id, App: o.app, SameAs: e.sameAs(o)}, never
+}
+
+// sameAs returns the live UIDs of desired objects of the same kind, namespace and name in another
+// API group: one of them may be the orphan itself.
+func (e *Engine) sameAs(o *entry) map[types.UID]bool {
+	var uids map[types.UID]bool
+	for gk := range e.byKind {
+		if gk.Kind != o.id.GroupKind.Kind || gk == o.id.GroupKind {
+			continue
+		}
+		x := e.objs[object.ObjMetadata{GroupKind: gk, Namespace: o.id.Namespace, Name: o.id.Name}]
+		if x != nil && x.desired != nil && x.live != nil {
+			if uids == nil {
+				uids = map[types.UID]bool{}
+			}
+			uids[x.live.UID] = true
+		}
+	}
+	return uids
+}
+
+// holdRecheck is how often a held prune is looked at again without an event: permits begin to hold
+// by a commit, but run out by the clock.
+const holdRecheck = time.Minute
+
+// held returns why an orphan may not be deleted now, in words, or "".
+func (e *Engine) held(o *entry, now time.Time) string {
+	if len(e.desired.Incomplete) > 0 {
+		return "what Git wants is not fully known: " + e.desired.Incomplete[0]
+	}
+	free := e.permitted(o, now)
+	if fleet.ProtectedKind(o.id.GroupKind.Kind) && !free {
+		return fmt.Sprintf("%s is a protected kind; release it with a permit for app %q, kinds [%s], in fleet.yaml", o.id.GroupKind.Kind, o.app, o.id.GroupKind.Kind)
+	}
+	if o.rec.Braked && !free && !e.leaves(o) {
+		return fmt.Sprintf("commit %s deletes too many objects at once; release it with a permit for app %q in fleet.yaml", short(o.rec.Orphaned), o.app)
+	}
+	if o.first() || o.rec.Hash == "" {
+		return ""
+	}
+	if s := e.successor(o); s != nil {
+		return fmt.Sprintf("waits for %s, which the same commit brings, to become Ready", render.Name(s.id))
+	}
+	return ""
+}
+
+func (o *entry) first() bool {
+	return o.live != nil && o.live.Annotations[AnnotationPrune] == "first"
+}
+
+// successor returns an object of the orphan's app that the orphan's commit created or changed and
+// that has not been Current yet, or nil.
+func (e *Engine) successor(o *entry) *entry {
+	a := e.apps[o.app]
+	if a == nil {
+		return nil
+	}
+	waits := func(s *entry) bool {
+		if s.desired == nil || s.rec == nil || reconcileDisabled(s) {
+			return false
+		}
+		if s.rec.Hash != s.desired.Hash {
+			return s.changed == o.rec.Orphaned || s.changed == e.desired.Commit
+		}
+		return !s.rec.Current && s.rec.Commit == o.rec.Orphaned
+	}
+	if a.pending != nil && waits(a.pending) {
+		return a.pending
+	}
+	a.pending = nil
+	for s := range a.entries {
+		if waits(s) && (a.pending == nil || s.key < a.pending.key) {
+			a.pending = s
+		}
+	}
+	return a.pending
+}
+
+// dependedOn returns which object still needs the orphan, in words, or "".
+func (e *Engine) dependedOn(o *entry) string {
+	for d := range e.dependents[o.key] {
+		if d.rec != nil && d.rec.Hash != "" && slices.Contains(d.rec.DependsOn, o.key) {
+			return render.Name(d.id) + " depends on it"
+		}
+	}
+	switch o.id.GroupKind {
+	case namespaceKind:
+		for _, d := range e.objs {
+			if d.id.Namespace == o.id.Name && d.rec != nil {
+				return render.Name(d.id) + " is in it"
+			}
+		}
+	case crdKind:
+		for gk, entries := range e.byKind {
+			if !definedBy(gk, o.id.Name) {
+				continue
+			}
+			for d := range entries {
+				if d.rec != nil {
+					return render.Name(d.id) + " is of its kind"
+				}
+			}
+		}
+	}
+	return ""
+}
+
+// definedBy tells whether a CRD of that name (plural.group) may define the kind.
+func definedBy(gk schema.GroupKind, crd string) bool {
+	return gk.Group != "" && len(crd) > len(gk.Group) && crd[len(crd)-len(gk.Group)-1:] == "."+gk.Group
+}
+
+// Observe takes in one object as it is live. What is older than what is known already is dropped:
+// the answer to our own write often overtakes the watch.
+func (e *Engine) Observe(l Live, now time.Time) {
+	if o := e.objs[l.ID]; o != nil {
+		e.observe(o, &l, l.ResourceVersion, now)
+	}
+}
+
+// Gone takes in that an object no longer exists with our label; rv is the resource version of
+// that event.
+func (e *Engine) Gone(id object.ObjMetadata, rv string, now time.Time) {
+	if o := e.objs[id]; o != nil {
+		e.observe(o, nil, rv, now)
+	}
+}
+
+// Synced takes in the whole list of a kind at resource version rv: what it lacks is not there.
+func (e *Engine) Synced(gk schema.GroupKind, rv string, lives []Live, now time.Time) {
+	present := make(map[object.ObjMetadata]bool, len(lives))
+	for i := range lives {
+		present[lives[i].ID] = true
+		e.Observe(lives[i], now)
+	}
+	for o := range e.byKind[gk] {
+		if !present[o.id] {
+			e.observe(o, nil, rv, now)
+		}
+	}
+}
+
+func (e *Engine) observe(o *entry, l *Live, rv string, now time.Time) {
+	if o.task != nil {
+		if o.later == nil || !older(rv, o.later.rv) {
+			o.later = &observation{live: l, rv: rv}
+		}
+		return
+	}
+	if o.live != nil && older(rv, o.live.ResourceVersion) {
+		return
+	}
+	e.see(o, l, now)
+}
+
+// see stores what is live and draws the consequences.
+func (e *Engine) see(o *entry, l *Live, now time.Time) {
+	o.seen = true
+	o.live = l
+	if l != nil {
+		managed := l.Managed
+		l.Managed = nil
+		o.drifted = nil
+		if o.rec != nil && o.rec.Fingerprint != "" && l.Fingerprint != o.rec.Fingerprint {
+			o.drifted = managed
+		}
+		e.health(o, now)
+	}
+	if o.deleting && l == nil {
+		o.retry = time.Time{}
+	}
+	e.touch(o)
+}
+
+// health notes when an object becomes Current with its present hash.
+func (e *Engine) health(o *entry, now time.Time) {
+	if o.rec == nil || o.desired == nil || o.rec.Current || o.live == nil ||
+		o.rec.Hash != o.desired.Hash || o.live.Status != status.CurrentStatus {
+		return
+	}
+	o.rec.Current = true
+	e.saveLazily(o, now)
+	for _, d := range o.rdeps {
+		e.touch(d)
+	}
+	e.touchOrphans(o.app)
+}
+
+// Done takes in how a task ended.
+func (e *Engine) Done(r Result, now time.Time) {
+	o := e.objs[r.Task.ID]
+	if o == nil || o.task == nil || o.task.seq != r.Task.seq {
+		return
+	}
+	o.task = nil
+	e.inFlight--
+	e.touch(o)
+	if r.Err != nil {
+		e.failed(o, r, now)
+	} else {
+		e.paused, e.outage = 0, nil
+		o.err, o.failures, o.retry = nil, 0, time.Time{}
+		if r.Task.Action == Prune {
+			e.pruned(o, r, now)
+		} else {
+			e.appliedOK(o, r, now)
+		}
+	}
+	if l := o.later; l != nil {
+		o.later = nil
+		e.observe(o, l.live, l.rv, now)
+	}
+	if o.rec == nil && o.desired == nil {
+		e.forget(o)
+	}
+	e.flushWhenIdle(now)
+}
+
+func (e *Engine) appliedOK(o *entry, r Result, now time.Time) {
+	if o.rec == nil {
+		return
+	}
+	hash := r.Task.Object.Hash
+	if o.rec.Hash != hash {
+		o.rec.Hash, o.rec.Current, o.rec.Commit = hash, false, o.changed
+		if o.rec.Commit == "" {
+			o.rec.Commit = e.desired.Commit
+		}
+		o.applied = now
+	}
+	o.rec.App = r.Task.App
+	if r.Live != nil {
+		o.rec.Fingerprint = r.Live.Fingerprint
+		live := *r.Live
+		live.Managed = nil
+		o.live, o.seen = &live, true
+	}
+	o.drifted = nil
+	e.save(o, now)
+	if r.Task.Cause == Drift && r.Outcome != Unchanged {
+		o.corrected++
+		o.repairs = append(o.repairs, now)
+		o.lastDrift = now
+	}
+	e.health(o, now)
+	if settled(o) {
+		for _, d := range o.rdeps {
+			e.touch(d)
+		}
+	}
+}
+
+func (e *Engine) pruned(o *entry, r Result, now time.Time) {
+	switch r.Outcome {
+	case Deleting:
+		o.deleting = true
+		o.retry = now.Add(deletionRecheck)
+		if r.Live != nil {
+			o.live, o.seen = r.Live, true
+		}
+		return
+	default: // Pruned, Released
+		o.rec, o.live, o.deleting = nil, nil, false
+		o.seen = true
+		e.unsave(o.id, now)
+		if o.desired != nil { // it came back to Git meanwhile
+			o.rec = &Record{App: o.app, Commit: e.desired.Commit}
+			o.saved = false
+			e.save(o, now)
+		}
+		for _, x := range e.objs {
+			if e.orphan(x) {
+				e.touch(x)
+			}
+		}
+	}
+}
+
+// deletionRecheck is how long after an accepted deletion the object is looked at again if no event came.
+const deletionRecheck = 15 * time.Second
+
+func (e *Engine) failed(o *entry, r Result, now time.Time) {
+	var out *UnavailableError
+	switch {
+	case errors.Is(r.Err, ErrSuperseded):
+		o.retry = time.Time{}
+		return
+	case errors.As(r.Err, &out):
+		// Not this object's fault: everything waits, nothing is blamed.
+		e.outage = r.Err
+		e.paused++
+		e.pause = now.Add(backoff(e.paused, time.Second/2, 15*time.Second))
+		return
+	}
+	o.err = r.Err
+	o.failures++
+	o.retry = now.Add(backoff(o.failures, time.Second, 5*time.Minute))
+	var missing *NoMatchError
+	if errors.As(r.Err, &missing) {
+		o.retry = now.Add(backoff(o.failures, 250*time.Millisecond, 30*time.Second))
+	}
+}
+
+// backoff doubles from first up to most.
+func backoff(n int, first, most time.Duration) time.Duration {
+	d := first
+	for i := 1; i < n && d < most; i++ {
+		d *= 2
+	}
+	return min(d, most)
+}
+
+// A fight is more than fightLimit repairs of one object within fightWindow.
+const (
+	fightLimit  = 5
+	fightWindow = time.Minute
+)
+
+// slowed returns when an object may be repaired again. Repairs are immediate until somebody has
+// overwritten the object more than fightLimit times within fightWindow: then one in ten seconds.
+func (e *Engine) slowed(o *entry, now time.Time) time.Time {
+	e.forgetRepairs(o, now)
+	if len(o.repairs) <= fightLimit {
+		return now
+	}
+	o.fight = true
+	return o.repairs[len(o.repairs)-1].Add(fightWindow / (fightLimit + 1))
+}
+
+func (e *Engine) forgetRepairs(o *entry, now time.Time) {
+	for len(o.repairs) > 0 && now.Sub(o.repairs[0]) > fightWindow {
+		o.repairs = o.repairs[1:]
+	}
+	if len(o.repairs) <= 1 {
+		o.fight = false
+	}
+}
+
+// older tells whether resource version a is before b. Resource versions are comparable decimal
+// numbers (KEP-5504); where one is not, nothing is known and the news counts.
+func older(a, b string) bool {
+	x, err1 := strconv.ParseUint(a, 10, 64)
+	y, err2 := strconv.ParseUint(b, 10, 64)
+	return err1 == nil && err2 == nil && x < y
+}
+
+func short(commit string) string {
+	if len(commit) > 12 {
+		return commit[:12]
+	}
+	return commit
+}

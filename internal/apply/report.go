@@ -1,0 +1,209 @@
+package apply
+
+import (
+	"errors"
+	"fmt"
+	"sort"
+	"time"
+
+	"github.com/holdfast-dev/holdfast/internal/render"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/cli-utils/pkg/kstatus/status"
+	"sigs.k8s.io/cli-utils/pkg/object"
+)
+
+// AppState is how one app stands, for status, metrics and Events.
+type AppState struct {
+	Name string
+	// Objects are desired; Current of them are applied and healthy.
+	Objects, Current int
+	// Failed, Waiting and Orphans count objects with an error, those not applied yet, and those
+	// still to be pruned.
+	Failed, Waiting, Orphans int
+	// Ready: every desired object is applied with its present hash, healthy, and not drifted.
+	Ready bool
+	// Suspended is the app's own wish.
+	Suspended bool
+	// Stalled: not Ready for longer than its health timeout.
+	Stalled bool
+	// Progressing says what the app waits for, a few of them.
+	Progressing []string
+	// Errors are all errors, by object.
+	Errors []ObjectError
+	// Held are the prunes that wait, by reason.
+	Held []HeldPrune
+	// Replicas are summed over the app's Deployments and StatefulSets.
+	Replicas, ReadyReplicas int32
+	// Corrected counts repairs since the process started; LastDrift is the last one's time.
+	Corrected int
+	LastDrift time.Time
+	// Fights are objects that somebody keeps overwriting.
+	Fights []string
+	// Detected are objects that drifted and are left so (mode Detect).
+	Detected []string
+}
+
+// ObjectError is what is wrong with one object.
+type ObjectError struct {
+	ID  object.ObjMetadata
+	Err error
+}
+
+// HeldPrune is a set of deletions that wait for the same reason.
+type HeldPrune struct {
+	Since   time.Time
+	Reason  string
+	Objects []string
+	// Overdue is set when they have waited longer than the app's health timeout for something that
+	// was expected to happen by itself.
+	Overdue bool
+}
+
+// maxProgressing bounds AppState.Progressing.
+const maxProgressing = 3
+
+// State tells how an app stands.
+func (e *Engine) State(name string, now time.Time) AppState {
+	a := e.apps[name]
+	if a == nil {
+		return AppState{Name: name}
+	}
+	s := AppState{Name: name, Suspended: a.Suspended}
+	held := map[string]*HeldPrune{}
+	var oldest time.Time
+	for o := range a.entries {
+		s.Corrected += o.corrected
+		if o.lastDrift.After(s.LastDrift) {
+			s.LastDrift = o.lastDrift
+		}
+		if e.orphan(o) {
+			s.Orphans++
+			e.addHeld(held, o, a, now)
+			if o.err != nil {
+				s.Errors = append(s.Errors, ObjectError{o.id, fmt.Errorf("prune: %w", o.err)})
+			}
+			continue
+		}
+		if o.desired == nil {
+			continue
+		}
+		s.Objects++
+		if o.live != nil {
+			s.Replicas += o.live.Replicas
+			s.ReadyReplicas += o.live.ReadyReplicas
+		}
+		switch why, err := e.trouble(o, a, &s, now); {
+		case err != nil:
+			s.Failed++
+			s.Errors = append(s.Errors, ObjectError{o.id, err})
+		case why != "":
+			s.Waiting++
+			if oldest.IsZero() || o.applied.Before(oldest) {
+				oldest = o.applied
+			}
+			s.Progressing = append(s.Progressing, render.Name(o.id)+": "+why)
+		default:
+			s.Current++
+		}
+	}
+	for id, l := range e.losers { // objects that another app has
+		if winner, ok := l[name]; ok {
+			s.Errors = append(s.Errors, ObjectError{id, fmt.Errorf("also declared by app %q, whose content stays", winner)})
+		}
+	}
+	sort.Slice(s.Errors, func(i, j int) bool { return before(s.Errors[i].ID, s.Errors[j].ID) })
+	sort.Strings(s.Progressing)
+	if len(s.Progressing) > maxProgressing {
+		s.Progressing = append(s.Progressing[:maxProgressing], fmt.Sprintf("and %d more", len(s.Progressing)-maxProgressing))
+	}
+	sort.Strings(s.Fights)
+	sort.Strings(s.Detected)
+	for _, h := range held {
+		sort.Strings(h.Objects)
+		s.Held = append(s.Held, *h)
+	}
+	sort.Slice(s.Held, func(i, j int) bool { return s.Held[i].Reason < s.Held[j].Reason })
+	s.Ready = s.Current == s.Objects && len(s.Errors) == 0 && !a.Unknown && !a.Suspended
+	s.Stalled = !s.Ready && !oldest.IsZero() && now.Sub(oldest) > a.HealthTimeout
+	return s
+}
+
+// trouble tells why a desired object is not as it should be: an error, or what it waits for.
+func (e *Engine) trouble(o *entry, a *appEntry, s *AppState, now time.Time) (waits string, err error) {
+	e.forgetRepairs(o, now)
+	if o.fight {
+		s.Fights = append(s.Fights, render.Name(o.id))
+	}
+	switch {
+	case o.bad != nil:
+		return "", o.bad
+	case o.err != nil:
+		return "", o.err
+	}
+	cause, missing := e.differs(o, a)
+	switch {
+	case cause == Sync && o.wait != "":
+		return o.wait, nil
+	case cause == Sync:
+		return "to be applied", nil
+	case cause == Drift && !reconcileDisabled(o):
+		s.Detected = append(s.Detected, render.Name(o.id))
+		if missing {
+			return "is missing", nil
+		}
+		return "has drifted", nil
+	case !o.seen:
+		return "not looked at yet", nil
+	case o.live.Status == status.FailedStatus:
+		return "", errors.New(o.live.Message)
+	case o.live.Status != status.CurrentStatus:
+		return o.live.Message, nil
+	}
+	return "", nil
+}
+
+func (e *Engine) addHeld(held map[string]*HeldPrune, o *entry, a *appEntry, now time.Time) {
+	why := o.wait
+	if why == "" {
+		return
+	}
+	h := held[why]
+	if h == nil {
+		h = &HeldPrune{Reason: why, Since: o.orphaned}
+		held[why] = h
+	}
+	h.Objects = append(h.Objects, render.Name(o.id))
+	if o.orphaned.Before(h.Since) {
+		h.Since = o.orphaned
+	}
+	h.Overdue = a.HealthTimeout > 0 && now.Sub(h.Since) > a.HealthTimeout
+}
+
+// Apps lists every app that has objects or is desired.
+func (e *Engine) Apps() []string {
+	names := make([]string, 0, len(e.apps))
+	for n := range e.apps {
+		names = append(names, n)
+	}
+	sort.Strings(names)
+	return names
+}
+
+// Kinds lists the kinds that have to be watched: those of every object that is desired or ours.
+func (e *Engine) Kinds() map[schema.GroupKind]string {
+	kinds := map[schema.GroupKind]string{}
+	for gk, entries := range e.byKind {
+		for o := range entries {
+			if o.desired != nil {
+				kinds[gk] = o.desired.Version
+				break
+			}
+			kinds[gk] = ""
+		}
+	}
+	return kinds
+}
+
+// Outage tells why nothing can be done at all at the moment: the API server cannot be reached or
+// refuses the agent's credentials.
+func (e *Engine) Outage() error { return e.outage }
