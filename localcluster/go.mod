@@ -1,0 +1,3 @@
+module github.com/holdfast-dev/holdfast/localcluster
+
+go 1.26.0

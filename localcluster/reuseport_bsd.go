@@ -1,0 +1,7 @@
+//go:build unix && !linux
+
+package localcluster
+
+import "syscall"
+
+const soReusePort = syscall.SO_REUSEPORT
