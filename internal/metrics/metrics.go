@@ -1,0 +1,248 @@
+package metrics
+
+import (
+	"net/http"
+	"runtime"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Stage is a stage of a sync, as a label value.
+type Stage string
+
+// The stages. StageReady is the time from the end of the apply until everything was healthy.
+const (
+	StageFetch  Stage = "fetch"
+	StageLoad   Stage = "load"
+	StageRender Stage = "render"
+	StageApply  Stage = "apply"
+	StageReady  Stage = "ready"
+)
+
+// ObjectState is what a managed object is doing, as a label value.
+type ObjectState string
+
+// The states: each object of the inventory is in exactly one.
+const (
+	StateCurrent     ObjectState = "current"
+	StateProgressing ObjectState = "progressing"
+	StateFailed      ObjectState = "failed"
+	StateHeld        ObjectState = "held"
+	StateOrphan      ObjectState = "orphan"
+)
+
+// ObjectStates lists all states.
+var ObjectStates = []ObjectState{StateCurrent, StateProgressing, StateFailed, StateHeld, StateOrphan}
+
+const (
+	maxManagers = 50  // field managers told apart in drift_corrected_total
+	maxKinds    = 200 // kinds told apart there
+	maxReasons  = 30  // reasons of failed fetches
+	other       = "other"
+)
+
+// Metrics are the agent's metrics. Make one with New.
+type Metrics struct {
+	registry *prometheus.Registry
+
+	syncDuration  *prometheus.HistogramVec
+	objects       *prometheus.GaugeVec
+	drift         *prometheus.CounterVec
+	fetchFailures *prometheus.CounterVec
+	lastFetch     prometheus.Gauge
+	lastSync      prometheus.Gauge
+	heldGates     *prometheus.GaugeVec
+	errors        *prometheus.GaugeVec
+	apiRequests   *prometheus.CounterVec
+	patchDuration prometheus.Histogram
+
+	managers, kinds, reasons *bounded
+}
+
+// New returns metrics with nothing counted. The version is the agent's; the commit that it was built from
+// is read from the binary.
+func New(version string) *Metrics {
+	m := &Metrics{
+		registry: prometheus.NewRegistry(),
+		syncDuration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "holdfast_sync_duration_seconds", Help: "How long a stage of a sync took.",
+			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600},
+		}, []string{"stage"}),
+		objects: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "holdfast_objects", Help: "Objects in the inventory of this cluster, by state.",
+		}, []string{"state"}),
+		drift: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "holdfast_drift_corrected_total", Help: "Corrections of foreign changes, by the kind of the object and the field manager that made the change.",
+		}, []string{"kind", "manager"}),
+		fetchFailures: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "holdfast_fetch_failures_total", Help: "Failed polls of the Git repository, by reason.",
+		}, []string{"reason"}),
+		lastFetch: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "holdfast_fetch_last_timestamp_seconds", Help: "When the Git repository last answered, in Unix time. 0 if never.",
+		}),
+		lastSync: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "holdfast_sync_last_timestamp_seconds", Help: "When a sync last ended without an error, in Unix time. 0 if never.",
+		}),
+		heldGates: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "holdfast_held_gates", Help: "1 for each gate that holds an app.",
+		}, []string{"gate", "app"}),
+		errors: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "holdfast_errors", Help: "Objects of an app that failed, for every app that has any.",
+		}, []string{"app"}),
+		apiRequests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "holdfast_api_requests_total", Help: "Requests to the API server, by HTTP method and status code.",
+		}, []string{"method", "code"}),
+		patchDuration: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "holdfast_patch_duration_seconds", Help: "How long the API server took to answer a PATCH.",
+			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
+		}),
+		managers: &bounded{limit: maxManagers},
+		kinds:    &bounded{limit: maxKinds},
+		reasons:  &bounded{limit: maxReasons},
+	}
+	build := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "holdfast_build_info", Help: "Always 1; the labels tell what is running.",
+		ConstLabels: prometheus.Labels{"version": version, "go": runtime.Version(), "commit": revision()},
+	})
+	build.Set(1)
+	m.registry.MustRegister(
+		m.syncDuration, m.objects, m.drift, m.fetchFailures, m.lastFetch, m.lastSync,
+		m.heldGates, m.errors, m.apiRequests, m.patchDuration, build,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	)
+	for _, s := range ObjectStates {
+		m.objects.WithLabelValues(string(s))
+	}
+	return m
+}
+
+// revision is the commit that the binary was built from, if the build recorded it.
+func revision() string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" {
+				return s.Value
+			}
+		}
+	}
+	return "unknown"
+}
+
+// Handler serves the metrics.
+func (m *Metrics) Handler() http.Handler {
+	if m == nil {
+		return http.NotFoundHandler()
+	}
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{Registry: m.registry})
+}
+
+// Stage notes how long a stage took.
+func (m *Metrics) Stage(s Stage, d time.Duration) {
+	if m != nil {
+		m.syncDuration.WithLabelValues(string(s)).Observe(d.Seconds())
+	}
+}
+
+// Objects sets how many objects are in each state; a state that is not named has none.
+func (m *Metrics) Objects(counts map[ObjectState]int) {
+	if m == nil {
+		return
+	}
+	for _, s := range ObjectStates {
+		m.objects.WithLabelValues(string(s)).Set(float64(counts[s]))
+	}
+}
+
+// DriftCorrected counts a correction. manager is the field manager that made the change, "" if unknown.
+func (m *Metrics) DriftCorrected(kind, manager string) {
+	if m == nil {
+		return
+	}
+	if manager == "" {
+		manager = "unknown"
+	}
+	m.drift.WithLabelValues(m.kinds.value(kind), m.managers.value(manager)).Inc()
+}
+
+// Fetched notes that the repository answered at the time t.
+func (m *Metrics) Fetched(t time.Time) {
+	if m != nil {
+		m.lastFetch.Set(seconds(t))
+	}
+}
+
+// FetchFailed counts a failed poll. reason is one word of few, such as "auth", never an error's text.
+func (m *Metrics) FetchFailed(reason string) {
+	if m != nil {
+		m.fetchFailures.WithLabelValues(m.reasons.value(reason)).Inc()
+	}
+}
+
+// Synced notes that a sync ended without an error at the time t.
+func (m *Metrics) Synced(t time.Time) {
+	if m != nil {
+		m.lastSync.Set(seconds(t))
+	}
+}
+
+// App sets an app's errors and the gates that hold it.
+func (m *Metrics) App(app string, errors int, gates ...string) {
+	if m == nil {
+		return
+	}
+	m.Forget(app)
+	if errors > 0 {
+		m.errors.WithLabelValues(app).Set(float64(errors))
+	}
+	for _, g := range gates {
+		m.heldGates.WithLabelValues(g, app).Set(1)
+	}
+}
+
+// Forget removes an app that is no longer on this cluster.
+func (m *Metrics) Forget(app string) {
+	if m == nil {
+		return
+	}
+	m.errors.DeleteLabelValues(app)
+	m.heldGates.DeletePartialMatch(prometheus.Labels{"app": app})
+}
+
+func seconds(t time.Time) float64 {
+	if t.IsZero() {
+		return 0
+	}
+	return float64(t.UnixMilli()) / 1000
+}
+
+// bounded lets through the first values that it sees, up to its limit, and calls all others "other".
+type bounded struct {
+	limit int
+
+	mu   sync.Mutex
+	seen map[string]bool
+}
+
+func (b *bounded) value(s string) string {
+	if len(s) > 128 {
+		return other
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.seen[s] {
+		return s
+	}
+	if len(b.seen) >= b.limit {
+		return other
+	}
+	if b.seen == nil {
+		b.seen = map[string]bool{}
+	}
+	b.seen[s] = true
+	return s
+}
