@@ -113,7 +113,7 @@ func parse(data []byte) (root *yaml.Node, err error) {
 	case err != nil:
 		return nil, err
 	case !isNull(content(&next)):
-		return nil, fmt.Errorf("line %d: holds more than one document", next.Line)
+		return nil, fmt.Errorf("line %d: holds more than one document", content(&next).Line)
 	}
 	return content(&doc), nil
 }
@@ -126,13 +126,20 @@ func content(n *yaml.Node) *yaml.Node {
 	return n
 }
 
-var syntaxForm = regexp.MustCompile(`^(?:yaml: )?(?:line (\d+): )?`)
+var (
+	syntaxForm = regexp.MustCompile(`^(?:yaml: )?(?:line (\d+): )?`)
+	// grammarForm matches the errors whose line the YAML library counts from 0, unlike that of all others.
+	grammarForm = regexp.MustCompile(`did not find expected (<document start>|node content|key|'-' indicator|',' or)`)
+)
 
 // syntaxLine is the line that an error of the YAML parser names, or 0.
 func syntaxLine(err error) int {
 	line, convErr := strconv.Atoi(syntaxForm.FindStringSubmatch(err.Error())[1])
 	if convErr != nil {
 		return 0
+	}
+	if grammarForm.MatchString(err.Error()) {
+		line++
 	}
 	return line
 }

@@ -179,7 +179,7 @@ func TestLoadProblems(t *testing.T) {
 		{
 			name:     "an app whose name cannot be read may be any app",
 			archive:  "-- apps/a/app.yaml --\nspec: [\n",
-			problems: []string{`apps/a/app.yaml:1: did not find expected node content`},
+			problems: []string{`apps/a/app.yaml:2: did not find expected node content`},
 			unknown:  []string{"a", "anything"},
 		},
 		{

@@ -161,6 +161,6 @@ func checkSet(r *report, field, value string) {
 // checkAll reports what a validation of Kubernetes says.
 func checkAll(r *report, field string, messages []string) {
 	for _, message := range messages {
-		r.fail(field, "%s", message)
+		r.fail(field, "%s", oneLine(message))
 	}
 }
