@@ -1,7 +1,6 @@
 package render
 
 import (
-	"encoding/json"
 	"fmt"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -45,7 +44,7 @@ func (o *Object) GVK() schema.GroupVersionKind {
 // Unstructured decodes the object. The result is the caller's own.
 func (o *Object) Unstructured() (*unstructured.Unstructured, error) {
 	u := &unstructured.Unstructured{}
-	if err := json.Unmarshal(o.JSON, &u.Object); err != nil {
+	if err := u.UnmarshalJSON(o.JSON); err != nil { // keeps integers as int64
 		return nil, fmt.Errorf("decode %s: %w", Name(o.ID), err)
 	}
 	return u, nil

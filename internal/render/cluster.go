@@ -1,0 +1,232 @@
+package render
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+	"sigs.k8s.io/cli-utils/pkg/object"
+
+	"github.com/holdfast-dev/holdfast/internal/fleet"
+	"github.com/holdfast-dev/holdfast/internal/tree"
+)
+
+// ErrUnknownCluster is returned for a cluster that the commit does not declare (or whose file is
+// broken). It is then unknown what the cluster should run: nothing may be pruned.
+var ErrUnknownCluster = errors.New("the cluster is not declared in the fleet")
+
+// ClusterRequest asks for the desired state of one cluster.
+type ClusterRequest struct {
+	// Head is the newest verified commit: it alone decides placement.
+	Head       tree.Tree
+	HeadCommit string
+	// Fleet is what Head declares.
+	Fleet *fleet.Fleet
+	// Name is the cluster's name.
+	Name string
+	// Adopted returns the older revision at which an app's content is held, false for head.
+	// nil means head for all.
+	Adopted func(app string) (Revision, bool)
+	// Instance is the value of LabelInstance.
+	Instance string
+	// Parallel bounds how many apps are built at once; 0 means one per core.
+	Parallel int
+	// Renderer holds the cache; nil builds everything.
+	Renderer *Renderer
+}
+
+// Revision is one commit of the fleet repository.
+type Revision struct {
+	Commit string
+	Tree   tree.Tree
+	// Fleet is what Tree declares.
+	Fleet *fleet.Fleet
+}
+
+// ClusterResult is the desired state of one cluster.
+type ClusterResult struct {
+	// Apps are all apps of the fleet, sorted by name, placed here or not.
+	Apps []AppResult
+	// Duplicates are objects that several apps declare, with the apps' names, sorted. Whose object
+	// it is, is decided when it is applied.
+	Duplicates []Duplicate
+}
+
+// Duplicate is one object that several apps declare.
+type Duplicate struct {
+	ID   object.ObjMetadata
+	Apps []string
+}
+
+// AppResult is what one app should have on the cluster.
+type AppResult struct {
+	// App is head's definition.
+	App *fleet.App
+	// Placed tells whether the app runs here. It means nothing if Err is set.
+	Placed bool
+	// Share is how many of the app's replicas run here, nil if they are not divided.
+	Share *int32
+	// Placement is where the app runs at head, on this cluster or not.
+	Placement fleet.Placed
+	// Commit is the revision that Objects come from.
+	Commit string
+	// Overlay, Objects, ObjectErrors, Content and Warnings are those of Result; empty if the app
+	// is not placed here.
+	Overlay      string
+	Objects      []Object
+	ObjectErrors []ObjectError
+	Content      string
+	Warnings     []string
+	// Built tells that the app was built now, not taken from the cache.
+	Built bool
+	// Err says why nothing is known of this app here: neither placement nor objects. Nothing of
+	// it may be applied or pruned. Other apps are not touched by it.
+	Err error
+	// HeadIDs are the ids that head renders here when Commit is an older revision, sorted: they
+	// may not be pruned, whichever app they belong to now. Objects of this app with an error count.
+	HeadIDs []object.ObjMetadata
+	// HeadErr says why HeadIDs is unknown: then nothing of the cluster may be pruned that could be
+	// meant by it.
+	HeadErr error
+}
+
+// IDs are all ids that the app should have here: good objects and those with an error.
+func (a *AppResult) IDs() []object.ObjMetadata { return ids(a.Objects, a.ObjectErrors) }
+
+func ids(objects []Object, faults []ObjectError) []object.ObjMetadata {
+	all := make([]object.ObjMetadata, 0, len(objects)+len(faults))
+	for i := range objects {
+		all = append(all, objects[i].ID)
+	}
+	for _, f := range faults {
+		all = append(all, f.ID)
+	}
+	slices.SortFunc(all, compare)
+	return slices.Compact(all)
+}
+
+// Cluster computes the desired state of one cluster: a pure function of the request, the same for the
+// agent, a preview and a test. It returns an error only if nothing can be said about the cluster, or
+// when ctx ends; an app that cannot be rendered has its own.
+func Cluster(ctx context.Context, req ClusterRequest) (*ClusterResult, error) {
+	cluster, ok := req.Fleet.Cluster(req.Name)
+	if !ok {
+		return nil, fmt.Errorf("cluster %q at commit %s: %w", req.Name, req.HeadCommit, ErrUnknownCluster)
+	}
+	if req.Renderer == nil {
+		req.Renderer = NewRenderer()
+	}
+	if req.Parallel <= 0 {
+		req.Parallel = runtime.GOMAXPROCS(0)
+	}
+	res := &ClusterResult{Apps: make([]AppResult, len(req.Fleet.Apps))}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(req.Parallel)
+	for i, app := range req.Fleet.Apps {
+		g.Go(func() error {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			res.Apps[i] = req.app(ctx, app, cluster)
+			return ctx.Err()
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, fmt.Errorf("render cluster %q: %w", req.Name, err)
+	}
+	res.Duplicates = duplicates(res.Apps)
+	return res, nil
+}
+
+// app renders one app: placement and share of head, content of the adopted revision.
+func (req *ClusterRequest) app(ctx context.Context, app *fleet.App, cluster *fleet.Cluster) AppResult {
+	res := AppResult{App: app, Commit: req.HeadCommit}
+	if res.Placement, res.Err = req.Fleet.Place(app); res.Err != nil {
+		return res
+	}
+	if _, res.Placed = slices.BinarySearch(res.Placement.Clusters, req.Name); !res.Placed {
+		return res
+	}
+	if res.Placement.Replicas != nil {
+		share := res.Placement.Replicas[req.Name]
+		res.Share = &share
+	}
+	head := Request{
+		Tree: req.Head, App: app, Facts: cluster.Facts(),
+		Share: res.Share, Instance: req.Instance,
+	}
+	if app.Spec.Replicas != nil {
+		head.Target = app.Spec.Replicas.Target
+	}
+	content := head
+	if older, held := req.adopted(app.Name); held {
+		res.Commit = older.Commit
+		if content, res.Err = older.request(head, req.Name); res.Err != nil {
+			return res
+		}
+		res.HeadIDs, res.HeadErr = req.headIDs(ctx, head)
+	}
+	built, now, err := req.Renderer.Build(ctx, content)
+	if err != nil {
+		res.Err = err
+		return res
+	}
+	res.Overlay, res.Objects, res.ObjectErrors = built.Overlay, built.Objects, built.Errors
+	res.Content, res.Warnings, res.Built = built.Content, built.Warnings, now
+	return res
+}
+
+func (req *ClusterRequest) adopted(app string) (Revision, bool) {
+	if req.Adopted == nil {
+		return Revision{}, false
+	}
+	older, held := req.Adopted(app)
+	return older, held && older.Commit != req.HeadCommit
+}
+
+// request changes a request for head into one for the content of an older revision.
+func (r Revision) request(head Request, cluster string) (Request, error) {
+	app, ok := r.Fleet.App(head.App.Name)
+	if !ok {
+		return Request{}, fmt.Errorf("app %q is not declared at its adopted commit %s", head.App.Name, r.Commit)
+	}
+	c, ok := r.Fleet.Cluster(cluster)
+	if !ok {
+		return Request{}, fmt.Errorf("cluster %q at adopted commit %s: %w", cluster, r.Commit, ErrUnknownCluster)
+	}
+	held := head
+	held.Tree, held.App, held.Facts = r.Tree, app, c.Facts()
+	return held, nil
+}
+
+func (req *ClusterRequest) headIDs(ctx context.Context, head Request) ([]object.ObjMetadata, error) {
+	built, _, err := req.Renderer.Build(ctx, head)
+	if err != nil {
+		return nil, err
+	}
+	return ids(built.Objects, built.Errors), nil
+}
+
+// duplicates finds the objects that several apps declare.
+func duplicates(apps []AppResult) []Duplicate {
+	owners := map[object.ObjMetadata][]string{}
+	for i := range apps {
+		for _, id := range apps[i].IDs() {
+			if id.Namespace == "default" {
+				id.Namespace = "" // what apply fills in for a namespaced kind
+			}
+			owners[id] = append(owners[id], apps[i].App.Name)
+		}
+	}
+	var found []Duplicate
+	for id, names := range owners {
+		if len(names) > 1 {
+			found = append(found, Duplicate{ID: id, Apps: names})
+		}
+	}
+	slices.SortFunc(found, func(a, b Duplicate) int { return compare(a.ID, b.ID) })
+	return found
+}

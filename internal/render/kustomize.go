@@ -1,0 +1,96 @@
+package render
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"regexp"
+	"strings"
+	"sync"
+
+	"go.yaml.in/yaml/v3"
+	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/api/types"
+	"sigs.k8s.io/kustomize/kyaml/openapi"
+)
+
+// schemaLock guards kustomize's OpenAPI schema, which is one per process: builds that set it hold
+// the lock alone and put the built-in schema back; the others share it.
+var (
+	schemaLock sync.RWMutex
+	schemaOnce sync.Once
+)
+
+// kustomize builds dir. The kustomizations must have passed the check. With a namespace, dir is the
+// only resource of a kustomization that sets it, as if the user had written that.
+func (f *files) kustomize(dir, namespace string, schema bool) (nodes []*yaml.Node, err error) {
+	// Parsed before the first build: kustomize would parse it on the first need, while other
+	// builds read it without its lock.
+	schemaOnce.Do(func() { openapi.Schema() })
+	if schema {
+		schemaLock.Lock()
+		defer schemaLock.Unlock()
+		defer func() {
+			openapi.ResetOpenAPI()
+			openapi.Schema()
+		}()
+	} else {
+		schemaLock.RLock()
+		defer schemaLock.RUnlock()
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			nodes, err = nil, fmt.Errorf("kustomize panicked: %v", p)
+		}
+	}()
+
+	target := path.Join(mount, dir)
+	if namespace != "" {
+		k := map[string]any{"namespace": namespace, "resources": []string{".." + target}}
+		if f.overlay, err = yaml.Marshal(k); err != nil {
+			return nil, fmt.Errorf("set namespace %q: %w", namespace, err)
+		}
+		target = wrapper
+	}
+	opts := krusty.MakeDefaultOptions()
+	opts.LoadRestrictions = types.LoadRestrictionsNone // the file system itself is confined
+	opts.PluginConfig = types.DisabledPluginConfig()   // built-in plugins only: no process, no container
+	m, err := krusty.MakeKustomizer(opts).Run(f, target)
+	if f.failed != nil {
+		return nil, f.failed
+	}
+	if err != nil {
+		return nil, errors.New(tidy(err))
+	}
+	for _, r := range m.Resources() {
+		nodes = append(nodes, r.YNode())
+	}
+	return nodes, nil
+}
+
+// kustomize quotes what it was given in some errors: the literals of a secretGenerator, a patch.
+// Secrets never reach an error.
+var quoted = []*regexp.Regexp{
+	regexp.MustCompile("(?s) with config: `.*`"),
+	regexp.MustCompile(`(?s)(invalid literal source ).*?(, expected key=value)`),
+	regexp.MustCompile(`(?s)(patch(?:es)? from )\[.*\]`),
+	regexp.MustCompile(`(?s)(as both an SM and JSON patch: )\[.*\]`),
+}
+
+// maxMessage bounds an error of kustomize, which may hold whole files.
+const maxMessage = 2000
+
+// tidy makes an error of kustomize fit to be shown: paths as in the repository, nothing quoted.
+func tidy(err error) string {
+	s := err.Error()
+	for _, q := range quoted {
+		s = q.ReplaceAllString(s, "$1$2")
+	}
+	s = strings.ReplaceAll(s, mount+"/", "")
+	s = strings.ReplaceAll(s, mount, ".")
+	s = strings.TrimSpace(s)
+	if len(s) > maxMessage {
+		s = strings.ToValidUTF8(s[:maxMessage], "") + "..."
+	}
+	return s
+}

@@ -1,0 +1,79 @@
+package render
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/kustomize/api/provider"
+)
+
+// errNotPlain sends a build back to kustomize.
+var errNotPlain = errors.New("not plain after all")
+
+// plain builds a tree of kustomizations that only list resources: it parses the files, with
+// kustomize's own reader, and appends. kustomize compares every object with every other for that.
+// Without a transformer nothing is renamed, so there is no reference to follow either.
+func (f *files) plain(list []string) ([]*yaml.Node, error) {
+	factory := provider.NewDefaultDepProvider().GetResourceFactory()
+	var nodes []*yaml.Node
+	where := map[key]string{}
+	for _, file := range list {
+		b, err := f.readFile(file)
+		if err != nil {
+			return nil, err
+		}
+		if bytes.Contains(b, []byte("internal.config.kubernetes.io/")) {
+			return nil, errNotPlain // kustomize's own notes, which it acts on and removes
+		}
+		parsed, err := factory.RNodesFromBytes(b)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %s", file, tidy(err))
+		}
+		for _, n := range parsed {
+			k := keyOf(n.YNode())
+			if other, ok := where[k]; ok {
+				return nil, fmt.Errorf("%s is declared in both %s and %s", k, other, file)
+			}
+			where[k] = file
+			nodes = append(nodes, n.YNode())
+		}
+	}
+	return nodes, nil
+}
+
+// key is what must be unique in a kustomization.
+type key struct{ apiVersion, kind, namespace, name string }
+
+func keyOf(n *yaml.Node) key {
+	meta := field(n, "metadata")
+	k := key{
+		apiVersion: text(field(n, "apiVersion")),
+		kind:       text(field(n, "kind")),
+		namespace:  text(field(meta, "namespace")),
+		name:       text(field(meta, "name")),
+	}
+	if k.namespace == "default" || clusterScoped(schema.FromAPIVersionAndKind(k.apiVersion, k.kind).GroupKind()) {
+		k.namespace = ""
+	}
+	return k
+}
+
+// String names the object without its version.
+func (k key) String() string {
+	group, _, ok := strings.Cut(k.apiVersion, "/")
+	if !ok {
+		group = ""
+	}
+	parts := []string{group, k.kind, k.namespace, k.name}
+	kept := parts[:0]
+	for _, p := range parts {
+		if p != "" {
+			kept = append(kept, p)
+		}
+	}
+	return strings.Join(kept, "/")
+}
