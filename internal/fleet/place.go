@@ -139,6 +139,7 @@ func (f *Fleet) standing(matching []*Cluster) string {
 	if len(matching) == 1 {
 		text = "1 cluster matches"
 	}
+	slices.Sort(out)
 	const most = 10
 	if extra := len(out) - most; extra > 0 {
 		out = append(out[:most], fmt.Sprintf("and %d more", extra))

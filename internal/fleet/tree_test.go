@@ -71,3 +71,36 @@ func (m memTree) ReadDir(name string) ([]tree.Entry, error) {
 	}
 	return entries, nil
 }
+
+func file(data string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(data)} }
+
+// flatTree lists its folders from an index: fstest.MapFS goes through all files for each folder.
+type flatTree struct {
+	memTree
+	dirs map[string][]tree.Entry
+}
+
+// indexed makes a tree that is fast for many files.
+func indexed(files fstest.MapFS) flatTree {
+	f := flatTree{memTree: memTree{files: files}, dirs: map[string][]tree.Entry{}}
+	seen := map[string]bool{}
+	for name, data := range files {
+		entry := tree.Entry{Name: path.Base(name), Path: name, Size: int64(len(data.Data))}
+		for name != "." && !seen[name] {
+			seen[name] = true
+			dir := path.Dir(name)
+			f.dirs[dir] = append(f.dirs[dir], entry)
+			name = dir
+			entry = tree.Entry{Name: path.Base(name), Path: name, Mode: fs.ModeDir}
+		}
+	}
+	return f
+}
+
+func (f flatTree) Stat(name string) (tree.Entry, error) {
+	return tree.Entry{Name: path.Base(name), Path: name, Size: int64(len(f.files[name].Data))}, nil
+}
+
+func (f flatTree) ReadFile(name string) ([]byte, error) { return f.files[name].Data, nil }
+
+func (f flatTree) ReadDir(name string) ([]tree.Entry, error) { return f.dirs[name], nil }
