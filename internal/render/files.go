@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"sigs.k8s.io/kustomize/api/konfig"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 
 	"github.com/holdfast-dev/holdfast/internal/fleet"
@@ -57,8 +58,11 @@ func newFiles(t tree.Tree, facts fleet.Facts) *files {
 
 // ReadFile implements filesys.FileSystem.
 func (f *files) ReadFile(name string) ([]byte, error) {
-	if f.overlay != nil && name == wrapper+"/kustomization.yaml" {
-		return f.overlay, nil
+	if f.overlay != nil && path.Dir(name) == wrapper {
+		if path.Base(name) == konfig.DefaultKustomizationFileName() {
+			return f.overlay, nil
+		}
+		return nil, &fs.PathError{Op: "read", Path: name, Err: fs.ErrNotExist}
 	}
 	rel, err := f.rel(name)
 	if err != nil {
