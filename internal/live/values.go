@@ -1,0 +1,314 @@
+package live
+
+import (
+	"encoding/json"
+	"fmt"
+	"hash"
+	"io"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+	"sigs.k8s.io/structured-merge-diff/v6/value"
+)
+
+// step descends one element into decoded JSON; false if there is nothing there.
+func step(v any, pe fieldpath.PathElement) (any, bool) {
+	switch {
+	case pe.FieldName != nil:
+		m, ok := v.(map[string]any)
+		if !ok {
+			return nil, false
+		}
+		child, ok := m[*pe.FieldName]
+		return child, ok
+	default:
+		list, i := find(v, pe)
+		if i < 0 {
+			return nil, false
+		}
+		return list[i], true
+	}
+}
+
+// find locates the item of a list that an element names; -1 if there is none.
+func find(v any, pe fieldpath.PathElement) ([]any, int) {
+	list, ok := v.([]any)
+	if !ok {
+		return nil, -1
+	}
+	if pe.Index != nil {
+		if *pe.Index < 0 || *pe.Index >= len(list) {
+			return list, -1
+		}
+		return list, *pe.Index
+	}
+	for i, item := range list {
+		if names(pe, item) {
+			return list, i
+		}
+	}
+	for i, item := range list {
+		if mayName(pe, item) {
+			return list, i
+		}
+	}
+	return list, -1
+}
+
+// names tells whether a key or value element means that item.
+func names(pe fieldpath.PathElement, item any) bool {
+	if pe.Key != nil {
+		if m, ok := item.(map[string]any); ok {
+			for _, f := range *pe.Key {
+				if _, ok := m[f.Name]; !ok {
+					return false
+				}
+			}
+		}
+	}
+	return mayName(pe, item)
+}
+
+// mayName is names for an item of a manifest, where a part of the key that has a default (the protocol
+// of a port) may be missing: it is the same item if the rest of the key is.
+func mayName(pe fieldpath.PathElement, item any) bool {
+	if pe.Value != nil {
+		return scalar(item) && value.Equals(value.NewValueInterface(item), *pe.Value)
+	}
+	if pe.Key == nil {
+		return false
+	}
+	m, ok := item.(map[string]any)
+	if !ok {
+		return false
+	}
+	found := false
+	for _, f := range *pe.Key {
+		v, ok := m[f.Name]
+		if !ok {
+			continue
+		}
+		if !scalar(v) || !value.Equals(value.NewValueInterface(v), f.Value) {
+			return false
+		}
+		found = true
+	}
+	return found
+}
+
+func scalar(v any) bool {
+	switch v.(type) {
+	case map[string]any, []any:
+		return false
+	}
+	return true
+}
+
+// get returns the value at a path of decoded JSON.
+func get(v any, p fieldpath.Path) (any, bool) {
+	ok := true
+	for _, pe := range p {
+		if v, ok = step(v, pe); !ok {
+			return nil, false
+		}
+	}
+	return v, true
+}
+
+// put sets the value at a path. It makes the maps that are missing on the way; lists and items only from the
+// element with index from on, since what belongs into an item that is not there has no place. It
+// reports whether the value was put.
+func put(root map[string]any, p fieldpath.Path, v any, from int) bool {
+	if len(p) == 0 {
+		return false
+	}
+	_, ok := putAt(root, p, v, 0, from)
+	return ok
+}
+
+// putAt returns the container with the value in it: a list may have become another.
+func putAt(at any, p fieldpath.Path, v any, depth, from int) (any, bool) {
+	if depth == len(p) {
+		return v, true
+	}
+	pe := p[depth]
+	if pe.FieldName != nil {
+		m, ok := at.(map[string]any)
+		if !ok {
+			if at != nil {
+				return at, false
+			}
+			m = map[string]any{}
+		}
+		child, ok := putAt(m[*pe.FieldName], p, v, depth+1, from)
+		if ok {
+			m[*pe.FieldName] = child
+		}
+		return m, ok
+	}
+	list, i := find(at, pe)
+	if i < 0 {
+		if depth < from || pe.Key == nil || (list == nil && at != nil) {
+			return at, false
+		}
+		item, ok := putAt(keyFields(pe), p, v, depth+1, from)
+		if ok {
+			list = append(list, item)
+		}
+		return list, ok
+	}
+	item, ok := putAt(list[i], p, v, depth+1, from)
+	if ok {
+		list[i] = item
+	}
+	return list, ok
+}
+
+// keyFields is an item with nothing but what names it.
+func keyFields(pe fieldpath.PathElement) map[string]any {
+	item := map[string]any{}
+	if pe.Key != nil {
+		for _, f := range *pe.Key {
+			item[f.Name] = f.Value.Unstructured()
+		}
+	}
+	return item
+}
+
+// remove deletes what is at a path, and the maps that become empty by it: an empty map in an apply
+// would be a claim of its own. An item is removed from its list.
+func remove(root map[string]any, p fieldpath.Path) {
+	if len(p) == 0 {
+		return
+	}
+	parent, ok := get(root, p[:len(p)-1])
+	if !ok {
+		return
+	}
+	last := p[len(p)-1]
+	if last.FieldName != nil {
+		m, ok := parent.(map[string]any)
+		if !ok {
+			return
+		}
+		if _, ok := m[*last.FieldName]; !ok {
+			return
+		}
+		delete(m, *last.FieldName)
+		if len(m) == 0 && len(p) > 1 && p[len(p)-2].FieldName != nil {
+			remove(root, p[:len(p)-1])
+		}
+		return
+	}
+	list, i := find(parent, last)
+	if i < 0 {
+		return
+	}
+	shorter := append(append(make([]any, 0, len(list)-1), list[:i]...), list[i+1:]...)
+	put(root, p[:len(p)-1], shorter, len(p))
+}
+
+// foreignMaps are maps that everybody writes into by design. Owning one as a whole (a manifest with
+// `annotations: {}`) is no claim to what others put there.
+var foreignMaps = []fieldpath.Path{
+	fieldpath.MakePathOrDie("metadata", "labels"),
+	fieldpath.MakePathOrDie("metadata", "annotations"),
+}
+
+func isForeignMap(p fieldpath.Path) bool {
+	return p.Equals(foreignMaps[0]) || p.Equals(foreignMaps[1])
+}
+
+// hashValues writes the live values at the fields of a set into h, and the order of the set's
+// items in each keyed list. Ignored values are left out.
+func hashValues(h hash.Hash, set *fieldpath.Set, live any, ignored []fieldpath.Path) {
+	walk(h, set, live, nil, ignored)
+}
+
+func walk(h hash.Hash, set *fieldpath.Set, live any, at fieldpath.Path, ignored []fieldpath.Path) {
+	hashOrder(h, set, live, at, ignored)
+	set.Members.Iterate(func(pe fieldpath.PathElement) {
+		if _, inner := set.Children.Get(pe); inner {
+			return // its parts are owned one by one
+		}
+		p := append(at.Copy(), pe)
+		if covered(p, ignored) || isForeignMap(p) {
+			return
+		}
+		v, ok := step(live, pe)
+		writeValue(h, p, v, ok, ignored)
+	})
+	set.Children.Iterate(func(pe fieldpath.PathElement) {
+		p := append(at.Copy(), pe)
+		if covered(p, ignored) {
+			return
+		}
+		v, _ := step(live, pe)
+		walk(h, set.WithPrefix(pe), v, p, ignored)
+	})
+}
+
+// hashOrder writes in which order the items that the set names stand in the live list. Others' items
+// between them do not matter.
+func hashOrder(h hash.Hash, set *fieldpath.Set, live any, at fieldpath.Path, ignored []fieldpath.Path) {
+	list, ok := live.([]any)
+	if !ok {
+		return
+	}
+	var keys []fieldpath.PathElement
+	collect := func(pe fieldpath.PathElement) {
+		if pe.Key != nil && !covered(append(at.Copy(), pe), ignored) {
+			keys = append(keys, pe)
+		}
+	}
+	set.Members.Iterate(collect)
+	set.Children.Iterate(func(pe fieldpath.PathElement) {
+		if !set.Members.Has(pe) {
+			collect(pe)
+		}
+	})
+	if len(keys) < 2 {
+		return
+	}
+	for _, item := range list {
+		for _, pe := range keys {
+			if names(pe, item) {
+				fprint(h, "order %s%s\n", at, pe)
+				break
+			}
+		}
+	}
+}
+
+func writeValue(h hash.Hash, p fieldpath.Path, v any, present bool, ignored []fieldpath.Path) {
+	if !present {
+		fprint(h, "none %s\n", p)
+		return
+	}
+	for _, q := range ignored {
+		if within(q, p) && len(q) > len(p) {
+			v = blank(v, q[len(p):])
+		}
+	}
+	// Maps are encoded with their keys sorted, so equal values have equal text.
+	text, err := json.Marshal(v)
+	if err != nil {
+		text = []byte(fmt.Sprintf("%v", v)) // decoded JSON always encodes
+	}
+	fprint(h, "value %s %s\n", p, text)
+}
+
+// blank returns a copy of a value in which the one at the path is null.
+func blank(v any, p fieldpath.Path) any {
+	if _, ok := get(v, p); !ok {
+		return v
+	}
+	box := map[string]any{"v": runtime.DeepCopyJSONValue(v)}
+	put(box, append(fieldpath.MakePathOrDie("v"), p...), nil, len(p)+1)
+	return box["v"]
+}
+
+func fprint(w io.Writer, format string, args ...any) {
+	// A hash never fails to write.
+	_, _ = fmt.Fprintf(w, format, args...)
+}
