@@ -16,16 +16,16 @@ const (
 
 // TypeMeta says which kind a file holds.
 type TypeMeta struct {
-	// APIVersion is holdfast.dev/v1alpha1.
+	// APIVersion is always holdfast.dev/v1alpha1, the only version so far.
 	APIVersion string `json:"apiVersion"`
-	// Kind is Fleet, Cluster or App.
+	// Kind is the kind of the file: Fleet, Cluster or App.
 	Kind string `json:"kind"`
 }
 
 // Metadata is the part of ObjectMeta that the kinds use.
 type Metadata struct {
 	// Name is a DNS label: lower-case letters, digits and dashes, at most 63 characters (a cluster: 55).
-	Name string `json:"name"`
+	Name string `json:"name" jsonschema:"pattern=^[a-z0-9]([-a-z0-9]*[a-z0-9])?$,maxLength=63"`
 	// Labels are ordinary Kubernetes labels. Those of a cluster are what selectors select by.
 	Labels map[string]string `json:"labels,omitempty"`
 }
@@ -53,7 +53,7 @@ type SettingsSpec struct {
 	// Prune limits what one commit may delete.
 	Prune Prune `json:"prune,omitzero"`
 	// AcceptHistory acknowledges a rewritten branch at that commit: a full Git object id.
-	AcceptHistory string `json:"acceptHistory,omitempty"`
+	AcceptHistory string `json:"acceptHistory,omitempty" jsonschema:"pattern=^([0-9a-f]{40}|[0-9a-f]{64})$"`
 }
 
 // Drain is one line of Fleet.spec.drain.
@@ -77,9 +77,9 @@ type Freeze struct {
 // Prune is the brake on deletions.
 type Prune struct {
 	// MaxPercent of this cluster's objects may be deleted by one commit (default 30).
-	MaxPercent *int `json:"maxPercent,omitempty"`
+	MaxPercent *int `json:"maxPercent,omitempty" jsonschema:"minimum=0,maximum=100,default=30"`
 	// MinObjects is the number of deletions below which MaxPercent does not count (default 10).
-	MinObjects *int `json:"minObjects,omitempty"`
+	MinObjects *int `json:"minObjects,omitempty" jsonschema:"minimum=0,default=10"`
 	// Permit releases held prunes and protected kinds until a date.
 	Permit []Permit `json:"permit,omitempty"`
 }
@@ -87,7 +87,7 @@ type Prune struct {
 // Permit allows deletions of one app, of some kinds, until a date.
 type Permit struct {
 	// App is the name of the app whose objects may be deleted. It need not exist any more.
-	App string `json:"app"`
+	App string `json:"app" jsonschema:"pattern=^[a-z0-9]([-a-z0-9]*[a-z0-9])?$,maxLength=63"`
 	// Kinds that may be deleted. None: every kind but the protected ones.
 	Kinds []string `json:"kinds,omitempty"`
 	// Until is the last day (2026-12-01, to its end in UTC) or the last moment (RFC 3339) of the permit.
@@ -115,9 +115,9 @@ type Cluster struct {
 // ClusterSpec is the spec of the kind Cluster.
 type ClusterSpec struct {
 	// State is Active (default), Drained, or Lost: a person says that the cluster is dead, and others take over without it.
-	State State `json:"state,omitempty"`
+	State State `json:"state,omitempty" jsonschema:"default=Active"`
 	// Weight is the cluster's share of divided replicas and of apps that run on some clusters only (default 1).
-	Weight *int32 `json:"weight,omitempty"`
+	Weight *int32 `json:"weight,omitempty" jsonschema:"minimum=1,default=1"`
 	// Vars are this cluster's variables for manifests. A name is letters, digits and underscores.
 	Vars map[string]string `json:"vars,omitempty"`
 }
@@ -146,7 +146,7 @@ type AppSpec struct {
 	// AllowEmpty accepts an overlay that renders no objects, which is an error otherwise.
 	AllowEmpty bool `json:"allowEmpty,omitempty"`
 	// Namespace of every namespaced object, as kustomize's namespace. It is not created.
-	Namespace string `json:"namespace,omitempty"`
+	Namespace string `json:"namespace,omitempty" jsonschema:"pattern=^[a-z0-9]([-a-z0-9]*[a-z0-9])?$,maxLength=63"`
 	// Substitute replaces ${CLUSTER_NAME}, ${CLUSTER_LABEL_<KEY>} and ${<var>} in the manifests. Undefined: an error. $${x} is ${x}.
 	Substitute bool `json:"substitute,omitempty"`
 	// Replicas are divided over the clusters on which the app is placed.
@@ -168,7 +168,7 @@ type Placement struct {
 	// ClusterSelector selects the clusters that may run the app (default: every cluster).
 	ClusterSelector Selector `json:"clusterSelector,omitzero"`
 	// Clusters is on how many of them it runs (default: all).
-	Clusters *int `json:"clusters,omitempty"`
+	Clusters *int `json:"clusters,omitempty" jsonschema:"minimum=1"`
 	// SpreadBy is a label key: no two clusters with the same value while others are free.
 	SpreadBy string `json:"spreadBy,omitempty"`
 	// Prefer lists selectors in order of preference, used with clusters.
@@ -180,13 +180,13 @@ type Overlay struct {
 	// ClusterSelector selects the clusters that use this overlay (default: every cluster).
 	ClusterSelector Selector `json:"clusterSelector,omitzero"`
 	// Path of the kustomization's folder, relative to the app's folder. It may leave that, but not the repository.
-	Path string `json:"path"`
+	Path string `json:"path" jsonschema:"minLength=1"`
 }
 
 // Replicas are divided over the placed clusters by weight.
 type Replicas struct {
 	// Total number over all clusters.
-	Total int32 `json:"total"`
+	Total int32 `json:"total" jsonschema:"minimum=0"`
 	// Target is the workload (default: the app's only Deployment or StatefulSet).
 	Target *Target `json:"target,omitempty"`
 }
@@ -204,7 +204,7 @@ type Rollout struct {
 	// Waves are groups of clusters; each adopts what all earlier ones have proven. Clusters in none come last.
 	Waves []Wave `json:"waves,omitempty"`
 	// MaxFailures is how many clusters of earlier waves may fail; at least one must succeed (default 0).
-	MaxFailures int `json:"maxFailures,omitempty"`
+	MaxFailures int `json:"maxFailures,omitempty" jsonschema:"minimum=0,default=0"`
 }
 
 // Wave is one group of clusters.
@@ -228,7 +228,7 @@ const (
 // Failover says what an app waits for before it leaves a cluster.
 type Failover struct {
 	// Gate is TakeoverHealthy (default), Exclusive (at most one cluster runs the app at any time) or None.
-	Gate Gate `json:"gate,omitempty"`
+	Gate Gate `json:"gate,omitempty" jsonschema:"default=TakeoverHealthy"`
 	// Soak is how long the others must have been Ready (default 30s).
 	Soak *Duration `json:"soak,omitempty"`
 }
@@ -252,7 +252,7 @@ const (
 // DriftPolicy says what is done about drift, and which fields are left to others.
 type DriftPolicy struct {
 	// Mode is Correct (default: put fields back), Strict (also remove fields that people added) or Detect (report only).
-	Mode DriftMode `json:"mode,omitempty"`
+	Mode DriftMode `json:"mode,omitempty" jsonschema:"default=Correct"`
 	// Ignore lists fields that are left alone once another manager owns them.
 	Ignore []DriftIgnore `json:"ignore,omitempty"`
 }
@@ -268,5 +268,5 @@ type DriftIgnore struct {
 	// Name of the object (default: any).
 	Name string `json:"name,omitempty"`
 	// Fields are JSON pointers (RFC 6901), such as /spec/replicas.
-	Fields []string `json:"fields"`
+	Fields []string `json:"fields" jsonschema:"minItems=1"`
 }
