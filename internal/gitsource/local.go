@@ -1,0 +1,35 @@
+package gitsource
+
+import (
+	"errors"
+	"fmt"
+
+	git "github.com/go-git/go-git/v5"
+	"github.com/go-git/go-git/v5/plumbing"
+)
+
+// OpenLocal returns the commit that rev names (a branch, a tag, an id, HEAD~1; "" is HEAD) in a
+// repository of this machine: a work tree or a directory inside one, a linked work tree, or a bare
+// repository. It neither uses the network nor writes.
+func OpenLocal(repoDir, rev string) (*Snapshot, error) {
+	if rev == "" {
+		rev = "HEAD"
+	}
+	repo, err := git.PlainOpenWithOptions(repoDir, &git.PlainOpenOptions{DetectDotGit: true, EnableDotGitCommonDir: true})
+	if errors.Is(err, git.ErrRepositoryNotExists) {
+		return nil, fmt.Errorf("%s is not a Git repository", repoDir)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open the repository %s: %w", repoDir, err)
+	}
+	h, err := repo.ResolveRevision(plumbing.Revision(rev))
+	if err != nil {
+		return nil, fmt.Errorf("find %q in the repository %s: %w", rev, repoDir, err)
+	}
+	st := &store{dir: repoDir, objects: repo.Storer, trees: newLRU[plumbing.Hash, *directory](treeCache)}
+	snap, err := newSnapshot(st, nil, newLRU[plumbing.Hash, []byte](blobCache), *h, ".")
+	if err != nil {
+		return nil, fmt.Errorf("read %q in the repository %s: %w", rev, repoDir, err)
+	}
+	return snap, nil
+}

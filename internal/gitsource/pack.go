@@ -1,0 +1,285 @@
+package gitsource
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha1" //nolint:gosec // Git's object format
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/format/idxfile"
+	"github.com/go-git/go-git/v5/plumbing/format/packfile"
+)
+
+// errBadPack is what a pack that is incomplete or does not match its own checksum gives.
+var errBadPack = errors.New("the pack is damaged")
+
+// packTrailer is the length of the checksum at a pack's end.
+const packTrailer = sha1.Size
+
+// maxDeltaBase is the largest object, in bytes, that may serve as the base of a delta. Git makes no
+// deltas of files above core.bigFileThreshold (512 MiB), so an honest server stays below.
+const maxDeltaBase = 1 << 30
+
+// receivePack writes the pack that r delivers into packDir, verifies its checksum and every object's
+// id, and adds its index. Nothing is visible to readers until both are complete and on the disk.
+// It returns the pack's size in bytes; an empty answer gives io.ErrUnexpectedEOF.
+//
+// go-git's own index builder reads every object into memory, which a gigabyte file in the repository
+// would turn into a gigabyte of heap; this one streams, and holds only bases of deltas.
+func receivePack(ctx context.Context, r io.Reader, packDir string) (int64, error) {
+	f, err := os.CreateTemp(packDir, "tmp_pack_")
+	if err != nil {
+		return 0, fmt.Errorf("receive pack: %w", err)
+	}
+	keep := false
+	defer func() {
+		_ = f.Close() // closed below when it matters
+		if !keep {
+			_ = os.Remove(f.Name()) // what stays is swept at the next start
+		}
+	}()
+	sum, size, err := copyPack(f, r)
+	if err != nil {
+		return size, err
+	}
+	index, err := indexPack(ctx, f)
+	if err != nil {
+		return size, err
+	}
+	if err := f.Sync(); err != nil {
+		return size, fmt.Errorf("receive pack: %w", err)
+	}
+	base := filepath.Join(packDir, "pack-"+hex.EncodeToString(sum))
+	if err := os.Rename(f.Name(), base+".pack"); err != nil {
+		return size, fmt.Errorf("receive pack: %w", err)
+	}
+	keep = true
+	// The index comes last: a pack without one is invisible.
+	if err := writeIndex(index, base+".idx"); err != nil {
+		return size, err
+	}
+	return size, nil
+}
+
+// copyPack copies r to f and checks the checksum at the end.
+func copyPack(f *os.File, r io.Reader) (sum []byte, size int64, err error) {
+	h := sha1.New() //nolint:gosec // Git's object format
+	buf := make([]byte, 64<<10)
+	var tail []byte // the last bytes are not hashed: they may be the checksum
+	for {
+		n, readErr := r.Read(buf)
+		if n > 0 {
+			if _, err := f.Write(buf[:n]); err != nil {
+				return nil, size, fmt.Errorf("receive pack: %w", err)
+			}
+			size += int64(n)
+			tail = append(tail, buf[:n]...)
+			if over := len(tail) - packTrailer; over > 0 {
+				_, _ = h.Write(tail[:over]) // a hash never fails
+				tail = append(tail[:0], tail[over:]...)
+			}
+		}
+		if errors.Is(readErr, io.EOF) {
+			break
+		}
+		if readErr != nil {
+			return nil, size, readErr
+		}
+	}
+	if size == 0 {
+		return nil, 0, io.ErrUnexpectedEOF
+	}
+	sum = h.Sum(nil)
+	if !bytes.Equal(sum, tail) {
+		return nil, size, fmt.Errorf("%w: its checksum does not match after %d bytes", errBadPack, size)
+	}
+	return sum, size, nil
+}
+
+func writeIndex(index *idxfile.MemoryIndex, path string) (err error) {
+	tmp := path + ".tmp"
+	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600) //nolint:gosec // in the data dir
+	if err != nil {
+		return fmt.Errorf("write pack index: %w", err)
+	}
+	_, err = idxfile.NewEncoder(f).Encode(index)
+	if err == nil {
+		err = f.Sync()
+	}
+	if closeErr := f.Close(); err == nil {
+		err = closeErr
+	}
+	if err == nil {
+		err = os.Rename(tmp, path)
+	}
+	if err != nil {
+		return fmt.Errorf("write pack index: %w", err)
+	}
+	return nil
+}
+
+// packEntry is one object of a pack while its index is built.
+type packEntry struct {
+	offset   int64
+	typ      plumbing.ObjectType // of a delta: known once its base is
+	delta    bool
+	crc      uint32
+	hash     plumbing.Hash
+	length   int64 // inflated, of a delta: of the delta itself
+	children []*packEntry
+}
+
+// indexPack computes the ids of a pack's objects.
+func indexPack(ctx context.Context, f io.ReadSeeker) (*idxfile.MemoryIndex, error) {
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return nil, fmt.Errorf("index pack: %w", err)
+	}
+	scanner := packfile.NewScanner(f)
+	entries, byBase, err := scanPack(ctx, scanner)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		if e.delta {
+			continue
+		}
+		if err := resolveDeltas(ctx, scanner, e, byBase); err != nil {
+			return nil, err
+		}
+	}
+	w := new(idxfile.Writer)
+	if err := w.OnHeader(0); err != nil {
+		return nil, fmt.Errorf("index pack: %w", err)
+	}
+	for _, e := range entries {
+		if e.hash.IsZero() {
+			return nil, fmt.Errorf("%w: the delta at %d has no base in it", errBadPack, e.offset)
+		}
+		w.Add(e.hash, uint64(e.offset), e.crc) //nolint:gosec // an offset is not negative
+	}
+	if _, err := f.Seek(-packTrailer, io.SeekEnd); err != nil {
+		return nil, fmt.Errorf("index pack: %w", err)
+	}
+	var sum plumbing.Hash
+	if _, err := io.ReadFull(f, sum[:]); err != nil {
+		return nil, fmt.Errorf("index pack: %w", err)
+	}
+	if err := w.OnFooter(sum); err != nil {
+		return nil, fmt.Errorf("index pack: %w", err)
+	}
+	index, err := w.Index()
+	if err != nil {
+		return nil, fmt.Errorf("index pack: %w", err)
+	}
+	return index, nil
+}
+
+// scanPack reads the pack once from its start. Deltas that name their base by its place are linked to
+// it; those that name it by its id are returned by that id.
+func scanPack(ctx context.Context, scanner *packfile.Scanner) (entries []*packEntry, byBase map[plumbing.Hash][]*packEntry, err error) {
+	_, count, err := scanner.Header()
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", errBadPack, err)
+	}
+	entries = make([]*packEntry, 0, min(count, 1<<16))
+	byOffset := make(map[int64]*packEntry, min(count, 1<<16))
+	byBase = map[plumbing.Hash][]*packEntry{}
+	for range count {
+		if err := ctx.Err(); err != nil {
+			return nil, nil, err
+		}
+		oh, err := scanner.NextObjectHeader()
+		if err != nil {
+			return nil, nil, fmt.Errorf("%w: %w", errBadPack, err)
+		}
+		e := &packEntry{offset: oh.Offset, typ: oh.Type, length: oh.Length, delta: oh.Type.IsDelta()}
+		var sink io.Writer = io.Discard
+		var hasher plumbing.Hasher
+		if !e.delta {
+			hasher = plumbing.NewHasher(oh.Type, oh.Length)
+			sink = hasher
+		}
+		if _, e.crc, err = scanner.NextObject(sink); err != nil {
+			return nil, nil, fmt.Errorf("%w: %w", errBadPack, err)
+		}
+		switch oh.Type {
+		case plumbing.OFSDeltaObject:
+			base, ok := byOffset[oh.OffsetReference]
+			if !ok {
+				return nil, nil, fmt.Errorf("%w: the delta at %d has no base in it", errBadPack, e.offset)
+			}
+			base.children = append(base.children, e)
+		case plumbing.REFDeltaObject:
+			byBase[oh.Reference] = append(byBase[oh.Reference], e)
+		default:
+			e.hash = hasher.Sum()
+		}
+		byOffset[e.offset] = e
+		entries = append(entries, e)
+	}
+	return entries, byBase, nil
+}
+
+// resolveDeltas gives an id to every delta that builds on root, directly or not.
+func resolveDeltas(ctx context.Context, scanner *packfile.Scanner, root *packEntry, byBase map[plumbing.Hash][]*packEntry) error {
+	type task struct {
+		entry *packEntry
+		base  []byte
+	}
+	root.children = append(root.children, byBase[root.hash]...)
+	if len(root.children) == 0 {
+		return nil
+	}
+	content, err := inflate(scanner, root)
+	if err != nil {
+		return err
+	}
+	var stack []task
+	push := func(parent *packEntry, base []byte) {
+		for _, c := range parent.children {
+			c.typ = parent.typ
+			stack = append(stack, task{c, base})
+		}
+	}
+	push(root, content)
+	for len(stack) > 0 {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		t := stack[len(stack)-1]
+		stack = stack[:len(stack)-1]
+		delta, err := inflate(scanner, t.entry)
+		if err != nil {
+			return err
+		}
+		target, err := packfile.PatchDelta(t.base, delta)
+		if err != nil {
+			return fmt.Errorf("%w: the delta at %d: %w", errBadPack, t.entry.offset, err)
+		}
+		t.entry.hash = plumbing.ComputeHash(t.entry.typ, target)
+		t.entry.children = append(t.entry.children, byBase[t.entry.hash]...)
+		push(t.entry, target)
+	}
+	return nil
+}
+
+// inflate reads one object, or the delta itself.
+func inflate(scanner *packfile.Scanner, e *packEntry) ([]byte, error) {
+	if e.length > maxDeltaBase {
+		return nil, fmt.Errorf("%w: an object of %d bytes is part of a delta", errBadPack, e.length)
+	}
+	if _, err := scanner.SeekObjectHeader(e.offset); err != nil {
+		return nil, fmt.Errorf("%w: %w", errBadPack, err)
+	}
+	var b bytes.Buffer
+	if _, _, err := scanner.NextObject(&b); err != nil {
+		return nil, fmt.Errorf("%w: %w", errBadPack, err)
+	}
+	return b.Bytes(), nil
+}

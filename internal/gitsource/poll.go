@@ -1,0 +1,295 @@
+package gitsource
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/go-git/go-git/v5/plumbing"
+)
+
+// link is one conversation with the server, from its advertisement on.
+type link struct {
+	ad     advert
+	conv   conversation
+	ctx    context.Context //nolint:containedctx // ends with the link
+	guard  *guard
+	agent  string
+	source *Source
+	used   bool
+}
+
+// dial asks the server what it has. It reads the credentials anew. Its errors are classified.
+func (s *Source) dial(ctx context.Context, op string) (*link, error) {
+	creds, err := readCredentials(s.options.CredentialsDir)
+	if err != nil {
+		return nil, &Error{Kind: KindCredentials, Op: op, URL: s.address.String(), Reason: scrub(oneLine(err.Error()), nil)}
+	}
+	creds = creds.with(s.address)
+	l := &link{agent: s.options.UserAgent, source: s}
+	l.ctx, l.guard = newGuard(ctx, s.options.IdleTimeout, s.options.Timeout)
+	err = l.open(s, creds)
+	if err != nil {
+		err = classify(l.ctx, op, s.address, creds.secrets(), err)
+		l.close()
+		return nil, err
+	}
+	return l, nil
+}
+
+func (l *link) open(s *Source, creds credentials) error {
+	switch s.address.scheme {
+	case "http", "https":
+		transport, err := s.http.get(creds, s.options.Proxy)
+		if err != nil {
+			return err
+		}
+		if s.address.scheme == "http" && !s.address.loopback() && (creds.password != "" || creds.bearer != "") && !s.warned {
+			s.warned = true
+			s.options.Log.Warn().Str("url", s.address.String()).Msg("the credentials travel unencrypted over plain http: use https")
+		}
+		l.conv = &httpConversation{transport: transport, address: s.address, creds: creds, agent: l.agent}
+	case "ssh":
+		l.conv = &sshConversation{address: s.address, creds: creds, agent: l.agent}
+	default:
+		l.conv = &fileConversation{address: s.address}
+	}
+	defer l.guard.pause()
+	r, err := l.conv.advertise(l.ctx)
+	if err != nil {
+		return err
+	}
+	l.ad, err = readAdvert(l.guard.reader(r), s.options.Branch)
+	if closeErr := r.Close(); err == nil && closeErr != nil {
+		err = closeErr
+	}
+	switch {
+	case err != nil:
+		return err
+	case !l.ad.tip.IsZero():
+		return nil
+	case l.ad.refs == 0:
+		return fail(KindEmpty, "the repository is empty: push a first commit to %s", s.options.Branch)
+	default:
+		return fail(KindBranch, "the repository has no branch %s (of %d refs): nothing is deleted; push it again, or correct the branch option", s.options.Branch, l.ad.refs)
+	}
+}
+
+func (l *link) close() {
+	if l.conv != nil {
+		_ = l.conv.close() // everything needed has been read
+	}
+	l.guard.stop()
+}
+
+// fetch brings the pack that w asks for into st.
+func (l *link) fetch(op string, st *store, w wanted) (received int64, err error) {
+	l.used = true
+	w.tip, w.agent = l.ad.tip, l.agent
+	received, err = l.receive(st, w)
+	if err != nil {
+		creds, _ := readCredentials(l.source.options.CredentialsDir) // only to take secrets out of the text
+		return received, classify(l.ctx, op, l.source.address, creds.with(l.source.address).secrets(), err)
+	}
+	return received, nil
+}
+
+func (l *link) receive(st *store, w wanted) (int64, error) {
+	body, err := w.encode(l.ad.caps)
+	if err != nil {
+		return 0, err
+	}
+	l.guard.resume()
+	defer l.guard.pause()
+	answer, err := l.conv.request(l.ctx, body)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = answer.Close() }() // it has been read to the end, or is of no use
+	shallow, pack, err := readAnswer(l.guard.reader(answer), w.depth)
+	if err != nil {
+		return 0, err
+	}
+	n, err := receivePack(l.ctx, &pausingReader{l.guard, pack}, st.packDir())
+	if err != nil {
+		return n, err
+	}
+	if w.depth > 0 {
+		if err := st.setShallow(shallow); err != nil {
+			return n, err
+		}
+	}
+	return n, st.reload()
+}
+
+// poll brings the head to the branch's commit, if that may be.
+func (s *Source) poll(ctx context.Context, a *Attempt) error {
+	l, err := s.dial(ctx, "poll")
+	if err != nil {
+		return err
+	}
+	defer l.close()
+	tip := l.ad.tip
+	a.Commit = tip.String()
+
+	s.mu.Lock()
+	st, damaged := s.store, s.damaged
+	same := s.head != nil && s.head.Commit == tip.String() && s.base.IsZero()
+	refused := s.refused
+	s.mu.Unlock()
+
+	switch {
+	case st == nil || damaged != nil:
+		return s.replace(ctx, l, a, damaged)
+	case same:
+		return s.compactIfDue(ctx, l, a)
+	case refused.tip == tip && refused.err != nil:
+		return refused.err
+	}
+
+	here, err := st.has(tip)
+	if err == nil && !here {
+		err = s.fetchInto(l, st, a)
+	}
+	if KindOf(err) == KindProtocol || isCorrupt(err) {
+		s.options.Log.Warn().Err(err).Msg("the clone cannot be extended, a fresh one will replace it")
+		return s.replace(ctx, nil, a, err)
+	}
+	if err != nil {
+		return err
+	}
+	err = s.adopt(ctx, st, tip, a, st.complete())
+	switch {
+	case errors.Is(err, errUndecided):
+		return s.replace(ctx, nil, a, err)
+	case isCorrupt(err):
+		s.reportDamage(err)
+		return s.replace(ctx, nil, a, err)
+	case err != nil:
+		return s.remember(tip, err)
+	}
+	return s.compactIfDue(ctx, nil, a)
+}
+
+// fetchInto extends the store by the branch's new commits.
+func (s *Source) fetchInto(l *link, st *store, a *Attempt) error {
+	w := wanted{shallow: st.boundaries()}
+	s.mu.Lock()
+	if s.state.Commit != "" {
+		w.haves = []plumbing.Hash{plumbing.NewHash(s.state.Commit)}
+	}
+	s.mu.Unlock()
+	n, err := l.fetch("fetch", st, w)
+	a.Received += n
+	return err
+}
+
+// adopt makes tip the head if it is readable, holds the fleet's directory, and may follow the bases.
+func (s *Source) adopt(ctx context.Context, st *store, tip plumbing.Hash, a *Attempt, last bool) error {
+	v, err := s.check(ctx, st, tip, last)
+	if err != nil {
+		return err
+	}
+	head, err := newSnapshot(st, s, s.blobs, tip, s.options.Path)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	next := s.state
+	s.mu.Unlock()
+	next.URL, next.Branch, next.Commit = s.address.String(), s.options.Branch, tip.String()
+	for _, base := range v.abandoned {
+		s.options.Log.Warn().Str("base", base).Str("commit", tip.String()).Msg("the rewritten branch is acknowledged and followed")
+		next.Abandoned = append(slices.Clone(next.Abandoned), base)
+	}
+	if over := len(next.Abandoned) - maxAbandoned; over > 0 {
+		next.Abandoned = next.Abandoned[over:]
+	}
+	return s.commit(st, head, next, a)
+}
+
+// commit records the head in the data dir, which is the moment it counts, and then in memory.
+func (s *Source) commit(st *store, head *Snapshot, next state, a *Attempt) error {
+	if err := st.setHead(s.options.Branch, plumbing.NewHash(head.Commit)); err != nil {
+		return s.local(err)
+	}
+	if err := writeState(s.options.DataDir, next); err != nil {
+		return s.local(err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a.Changed = a.Changed || s.head == nil || s.head.Commit != head.Commit || s.store != st
+	s.state, s.store, s.head = next, st, head
+	s.base, s.refused = plumbing.ZeroHash, refusal{}
+	return nil
+}
+
+func (s *Source) local(err error) error {
+	return &Error{Kind: KindLocal, Op: "record", URL: s.address.String(), Reason: err.Error()}
+}
+
+// remember keeps a decision about a commit that only a new commit can change.
+func (s *Source) remember(tip plumbing.Hash, err error) error {
+	if k := KindOf(err); k == KindRewritten || k == KindPath {
+		s.mu.Lock()
+		s.refused = refusal{tip: tip, err: err}
+		s.mu.Unlock()
+		return err
+	}
+	if KindOf(err) == "" {
+		return classify(context.Background(), "verify", s.address, nil, err)
+	}
+	return err
+}
+
+func isCorrupt(err error) bool {
+	var c *corruptError
+	return errors.As(err, &c)
+}
+
+// compactPause is how long to wait after a compaction that did not work out.
+const compactPause = 10 * time.Minute
+
+// compactIfDue replaces a store that has grown by a fresh clone. It never fails the poll: the old
+// store serves as well.
+func (s *Source) compactIfDue(ctx context.Context, l *link, a *Attempt) error {
+	s.mu.Lock()
+	st, before, not := s.store, s.state.Bytes, s.compact
+	s.mu.Unlock()
+	packs, bytes, err := st.usage()
+	if err != nil {
+		return s.local(err)
+	}
+	const small = 16 << 20
+	if packs <= s.options.MaxPacks && (bytes <= 2*before || bytes < small) || time.Now().Before(not) {
+		return nil
+	}
+	if err := s.compactNow(ctx, l, a); err != nil {
+		s.options.Log.Warn().Err(err).Msg("the data dir could not be compacted")
+		s.mu.Lock()
+		s.compact = time.Now().Add(compactPause)
+		s.mu.Unlock()
+		return nil
+	}
+	s.options.Log.Info().Int("packs", packs).Int64("bytes", bytes).Msg("the data dir was compacted by a fresh clone")
+	return nil
+}
+
+func (s *Source) compactNow(ctx context.Context, l *link, a *Attempt) error {
+	if l == nil || l.used {
+		var err error
+		if l, err = s.dial(ctx, "compact"); err != nil {
+			return err
+		}
+		defer l.close()
+	}
+	s.mu.Lock()
+	commit, full := s.state.Commit, s.store.complete()
+	s.mu.Unlock()
+	if l.ad.tip.String() != commit {
+		return fmt.Errorf("the branch has moved on to %s", short(l.ad.tip.String()))
+	}
+	return s.cloneAndSwap(ctx, l, a, full)
+}
