@@ -28,10 +28,11 @@ sleep 10`
 // "detach", for a line in the stop pipe. Then it kills the group $1 and
 // removes the folder $2 ("" to keep it). Files may still appear while the servers
 // die, so it tries for a while. $3 is the stop pipe, opened for reading and writing lest
-// it wait for a writer.
+// it wait for a writer. The signal is given with -s: the older form does not understand "--"
+// in every shell, and a negative number without it is an option in others.
 const sweeperScript = `trap '' HUP INT TERM QUIT
 if read -r detached; then read -r stop <>"$3"; fi
-kill -KILL -- "-$1" 2>/dev/null
+kill -s KILL -- "-$1" 2>/dev/null
 if [ -n "$2" ]; then
   tries=100
   while ! rm -rf -- "$2" 2>/dev/null && [ "$tries" -gt 0 ]; do tries=$((tries-1)); sleep 0.1; done
