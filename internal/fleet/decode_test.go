@@ -108,6 +108,13 @@ func TestDecodeFields(t *testing.T) {
 		{"a drain by no labels is not one of everything", &Settings{}, "  drain:\n  - clusterSelector:\n      matchLabels:\n      # region: us-east\n",
 			[]string{"7: spec.drain[0].clusterSelector.matchLabels: has no value"}},
 		{"a drain of everything, said so", &Settings{}, "  drain:\n  - clusterSelector: {}\n", nil},
+		{"form and values together, each field once", &App{}, "  suspend: maybe\n  overlays:\n  -\n  - path: /etc\n  replicas: {}\n  placement: {clusters: 0}\n  nonsense: true\n", []string{
+			"5: spec.suspend: must be true or false, is a string",
+			"7: spec.overlays[0]: has no value",
+			"8: spec.overlays[1].path: must be a relative path that stays in the repository",
+			"9: spec.replicas.total: is missing",
+			"10: spec.placement.clusters: must be at least 1, is 0",
+			"11: spec.nonsense: unknown field"}},
 		{"an empty line of a list", &Settings{}, "  drain:\n  -\n", []string{"6: spec.drain[0]: has no value"}},
 		{"a mapping for a list", &Settings{}, "  drain: {clusterSelector: {}}\n", []string{"5: spec.drain: must be a list, is a mapping"}},
 		{"a list for a mapping", &App{}, "  placement: [a]\n", []string{"5: spec.placement: must be a mapping, is a list"}},
@@ -146,24 +153,25 @@ func TestDecodeFields(t *testing.T) {
 		{"an exclusive app runs on one cluster", &App{}, "  failover: {gate: Exclusive}\n", []string{`5: spec.failover.gate: Exclusive allows at most one cluster: set spec.placement.clusters to 1`}},
 		{"health timeout of 0", &App{}, "  health: {timeout: 0s}\n", []string{"5: spec.health.timeout: must be more than 0"}},
 		{"drift", &App{}, "  drift:\n    mode: Off\n    ignore:\n    - kind: X\n    - fields: []\n    - fields: [spec/replicas, /a~2, /a~1b/~0, '']\n", []string{
-			`6: spec.drift.mode: must be one of Correct, Strict, Detect, is "Off"`, `8: spec.drift.ignore[0].fields: is missing`}},
-		{"drift fields", &App{}, "  drift:\n    ignore:\n    - fields: []\n    - fields: [spec/replicas, /a~2, /a~1b/~0, '']\n", []string{
-			`7: spec.drift.ignore[0].fields: must name at least one field`,
-			`8: spec.drift.ignore[1].fields[0]: must be a JSON pointer such as /spec/replicas, is "spec/replicas"`,
-			`8: spec.drift.ignore[1].fields[1]: must be a JSON pointer such as /spec/replicas, is "/a~2"`,
-			`8: spec.drift.ignore[1].fields[3]: must be a JSON pointer such as /spec/replicas, is ""`}},
+			`6: spec.drift.mode: must be one of Correct, Strict, Detect, is "Off"`,
+			`8: spec.drift.ignore[0].fields: is missing`,
+			`9: spec.drift.ignore[1].fields: must name at least one field`,
+			`10: spec.drift.ignore[2].fields[0]: must be a JSON pointer such as /spec/replicas, is "spec/replicas"`,
+			`10: spec.drift.ignore[2].fields[1]: must be a JSON pointer such as /spec/replicas, is "/a~2"`,
+			`10: spec.drift.ignore[2].fields[3]: must be a JSON pointer such as /spec/replicas, is ""`}},
 
 		{"prune numbers", &Settings{}, "  prune: {maxPercent: 101, minObjects: -1}\n", []string{
 			"5: spec.prune.maxPercent: must be between 0 and 100, is 101", "5: spec.prune.minObjects: must not be negative, is -1"}},
 		{"a permit needs an app and an end", &Settings{}, "  prune:\n    permit:\n    - {kinds: ['']}\n", []string{
-			"7: spec.prune.permit[0].app: is missing", "7: spec.prune.permit[0].until: is missing"}},
+			"7: spec.prune.permit[0].app: is missing", "7: spec.prune.permit[0].until: is missing",
+			"7: spec.prune.permit[0].kinds[0]: must not be empty"}},
 		{"a permit's date", &Settings{}, "  prune:\n    permit:\n    - {app: a, until: 2026-13-01}\n    - {app: a, until: tomorrow}\n    - {app: a, until: 2026-12-01 10:00}\n", []string{
 			`7: spec.prune.permit[0].until: "2026-13-01" is not a day such as 2026-12-01 or a time such as 2026-12-01T18:00:00Z`,
 			`8: spec.prune.permit[1].until: "tomorrow" is not a day such as 2026-12-01 or a time such as 2026-12-01T18:00:00Z`,
 			`9: spec.prune.permit[2].until: "2026-12-01 10:00" is not a day such as 2026-12-01 or a time such as 2026-12-01T18:00:00Z`}},
 		{"acceptHistory", &Settings{}, "  acceptHistory: main\n", []string{`5: spec.acceptHistory: must be a full commit id of 40 (or 64) lower-case hexadecimal digits, is "main"`}},
 
-		{"state, weight", &Cluster{}, "  state: Off\n  weight: 0\n", []string{`5: spec.state: must be one of Active, Drained, Lost, is "Off"`}},
+		{"state, weight", &Cluster{}, "  state: Off\n  weight: 0\n", []string{`5: spec.state: must be one of Active, Drained, Lost, is "Off"`, "6: spec.weight: must be at least 1, is 0"}},
 		{"weight", &Cluster{}, "  weight: 0\n", []string{"5: spec.weight: must be at least 1, is 0"}},
 		{"vars", &Cluster{}, "  vars:\n    port: 8080\n    ok: yes\n    empty:\n", []string{
 			"6: spec.vars.port: must be a string, is a number: put it in quotes", "8: spec.vars.empty: must be a string, is empty"}},

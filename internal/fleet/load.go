@@ -25,20 +25,6 @@ const (
 // kustomizationFiles are the names that kustomize accepts for a folder's kustomization.
 var kustomizationFiles = []string{"kustomization.yaml", "kustomization.yml", "Kustomization"}
 
-// Fleet is what one commit of a fleet repository declares.
-type Fleet struct {
-	// Settings are those of fleet.yaml; without that file they are empty.
-	Settings Settings
-	// Clusters with a good file, sorted by name.
-	Clusters []*Cluster
-	// Apps with a good file, sorted by name, the implicit ones included.
-	Apps []*App
-	// Problems of single files, sorted by file and line. What a broken file declares is missing from
-	// Clusters and Apps, and is unknown rather than absent: see AppUnknown and ClusterUnknown. An app
-	// whose dependsOn is wrong has a Problem and is in Apps nevertheless, so that it is still healed.
-	Problems []Problem
-}
-
 // Load reads the fleet that t declares.
 //
 // It returns ErrNoFleet if there is none, a *BrokenError if fleet.yaml cannot be used, and the tree's
@@ -58,6 +44,9 @@ func Load(t tree.Tree) (*Fleet, error) {
 		switch entry.Name {
 		case settingsFile:
 			l.settings(entry)
+		case "fleet.yml":
+			// To pass over it would be to pass over a drain.
+			l.fleet.Problems = append(l.fleet.Problems, Problem{Path: entry.Name, Message: "must be named " + settingsFile, Kind: KindFleet})
 		case clustersDir:
 			err = l.clusters(entry)
 		case appsDir:
@@ -186,7 +175,8 @@ func (l *loader) cluster(dir, name string, files []tree.Entry) {
 	}
 	c := &Cluster{}
 	r := l.decode(file, c)
-	if len(r.issues) == 0 && c.Name != name {
+	r.judgeValues()
+	if c.Name != "" && c.Name != name {
 		r.fail("metadata.name", "must be the name of the folder, %s, is %s", quote(name), quote(c.Name))
 	}
 	if len(r.issues) == 0 {
@@ -239,11 +229,10 @@ func (l *loader) app(dir string) {
 	a := &App{}
 	r := l.decode(file, a)
 	a.Dir = dir
-	if len(r.issues) == 0 {
-		for i, overlay := range a.Spec.Overlays {
-			if _, err := resolve(dir, overlay.Path); err != nil {
-				r.fail(fmt.Sprintf("spec.overlays[%d].path", i), "%s", err)
-			}
+	r.judgeValues()
+	for i, overlay := range a.Spec.Overlays {
+		if _, err := resolve(dir, overlay.Path); err != nil {
+			r.fail(fmt.Sprintf("spec.overlays[%d].path", i), "%s", err)
 		}
 	}
 	l.problems(r, file, KindApp, a.Name)
@@ -293,36 +282,4 @@ func (l *loader) finish() (*Fleet, error) {
 		return nil, fmt.Errorf("load fleet: %w", &BrokenError{Problems: f.Problems})
 	}
 	return f, nil
-}
-
-// Cluster finds a cluster with a good file by its name.
-func (f *Fleet) Cluster(name string) (*Cluster, bool) {
-	i, ok := slices.BinarySearchFunc(f.Clusters, name, func(c *Cluster, name string) int { return strings.Compare(c.Name, name) })
-	if !ok {
-		return nil, false
-	}
-	return f.Clusters[i], true
-}
-
-// App finds an app with a good file by its name.
-func (f *Fleet) App(name string) (*App, bool) {
-	i, ok := slices.BinarySearchFunc(f.Apps, name, func(a *App, name string) int { return strings.Compare(a.Name, name) })
-	if !ok {
-		return nil, false
-	}
-	return f.Apps[i], true
-}
-
-// ClusterUnknown tells whether a cluster of that name has a file that cannot be used.
-func (f *Fleet) ClusterUnknown(name string) bool {
-	return slices.ContainsFunc(f.Problems, func(p Problem) bool { return p.Kind == KindCluster && p.Name == name })
-}
-
-// AppUnknown tells whether an app that is not in Apps may nevertheless be declared: a broken file has
-// that name, or a name that cannot be read. Nothing of such an app may be pruned.
-func (f *Fleet) AppUnknown(name string) bool {
-	if _, ok := f.App(name); ok {
-		return false
-	}
-	return slices.ContainsFunc(f.Problems, func(p Problem) bool { return p.Kind == KindApp && (p.Name == name || p.Name == "") })
 }

@@ -305,6 +305,12 @@ func TestLoadRefuses(t *testing.T) {
 			t.Errorf("got %v, want the cluster's two problems too", problemLines(broken.Problems))
 		}
 	})
+	t.Run("fleet.yml", func(t *testing.T) {
+		_, err := Load(treeOf(t, good+"-- fleet.yml --\n"))
+		if want := "load fleet: fleet.yml: must be named fleet.yaml"; errorText(err) != want {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	})
 	t.Run("an unreadable fleet.yaml", func(t *testing.T) {
 		tr := treeOf(t, good+"-- fleet.yaml --\n")
 		tr.broken["fleet.yaml"] = true
