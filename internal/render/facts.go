@@ -17,6 +17,8 @@ const (
 	clusterConfigMap = "holdfast-cluster"
 	// annotationLocal marks objects that are input of a build and never applied.
 	annotationLocal = "config.kubernetes.io/local-config"
+	// annotationDependsOn is cli-utils' own: of its group, but for us and not for kustomize.
+	annotationDependsOn = "config.kubernetes.io/depends-on"
 )
 
 // factData is the data of the placeholder.

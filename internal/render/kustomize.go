@@ -72,7 +72,8 @@ func (f *files) kustomize(dir, namespace string, schema bool) (nodes []*yaml.Nod
 // Secrets never reach an error.
 var quoted = []*regexp.Regexp{
 	regexp.MustCompile("(?s) with config: `.*`"),
-	regexp.MustCompile(`(?s)(invalid literal source ).*?(, expected key=value)`),
+	regexp.MustCompile(`(?s)(literal source)s? .*(, expected key=value)`),
+	regexp.MustCompile(`(?s)line .*( has invalid utf8 bytes) : .*`),
 	regexp.MustCompile(`(?s)(patch(?:es)? from )\[.*\]`),
 	regexp.MustCompile(`(?s)(as both an SM and JSON patch: )\[.*\]`),
 }

@@ -111,7 +111,7 @@ func normaliseSecret(content map[string]any) (faults []string) {
 
 // steeringKeys are the annotations of others that steer reconciliation; all of ours do.
 var steeringKeys = map[string]bool{
-	"config.kubernetes.io/depends-on":         true,
+	annotationDependsOn:                       true,
 	"cli-utils.sigs.k8s.io/on-remove":         true,
 	"client.lifecycle.config.k8s.io/deletion": true,
 	"kustomize.toolkit.fluxcd.io/prune":       true,

@@ -1,7 +1,6 @@
 package render
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"strings"
@@ -26,14 +25,14 @@ func (f *files) plain(list []string) ([]*yaml.Node, error) {
 		if err != nil {
 			return nil, err
 		}
-		if bytes.Contains(b, []byte("internal.config.kubernetes.io/")) {
-			return nil, errNotPlain // kustomize's own notes, which it acts on and removes
-		}
 		parsed, err := factory.RNodesFromBytes(b)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %s", file, tidy(err))
 		}
 		for _, n := range parsed {
+			if !annotations(n.YNode()) {
+				return nil, errNotPlain
+			}
 			k := keyOf(n.YNode())
 			if other, ok := where[k]; ok {
 				return nil, fmt.Errorf("%s is declared in both %s and %s", k, other, file)
@@ -43,6 +42,30 @@ func (f *files) plain(list []string) ([]*yaml.Node, error) {
 		}
 	}
 	return nodes, nil
+}
+
+// annotations does to an object's annotations what kustomize does: all become strings. It says no to
+// what only kustomize can handle: notes to itself, which it acts on and removes.
+func annotations(n *yaml.Node) bool {
+	all := field(field(n, "metadata"), "annotations")
+	if all == nil {
+		return true
+	}
+	if all.Kind != yaml.MappingNode {
+		return false
+	}
+	for i := 0; i+1 < len(all.Content); i += 2 {
+		k, v := all.Content[i], all.Content[i+1]
+		note := strings.Contains(k.Value, "config.kubernetes.io/") &&
+			k.Value != annotationLocal && k.Value != annotationDependsOn
+		if note || k.ShortTag() != "!!str" || v.Kind != yaml.ScalarNode {
+			return false
+		}
+		if v.ShortTag() != "!!str" {
+			*v = *stringNode(v.Value)
+		}
+	}
+	return true
 }
 
 // key is what must be unique in a kustomization.

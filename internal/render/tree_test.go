@@ -1,17 +1,20 @@
 package render
 
 import (
+	"bytes"
 	"crypto/sha1" //nolint:gosec // Git's own hash, for the test's tree
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"path"
 	"sort"
 	"strings"
 	"testing"
 
-	"golang.org/x/tools/txtar"
+	"github.com/rogpeppe/go-internal/txtar"
+	"go.yaml.in/yaml/v3"
 
 	"github.com/holdfast-dev/holdfast/internal/tree"
 )
@@ -127,4 +130,19 @@ func (m memTree) ReadDir(name string) ([]tree.Entry, error) {
 func digest(s string) string {
 	sum := sha1.Sum([]byte(s)) //nolint:gosec // as above
 	return hex.EncodeToString(sum[:])
+}
+
+// parseAll parses a YAML stream.
+func parseAll(b []byte) (nodes []*yaml.Node, err error) {
+	d := yaml.NewDecoder(bytes.NewReader(b))
+	for {
+		var n yaml.Node
+		if err := d.Decode(&n); err != nil {
+			if errors.Is(err, io.EOF) {
+				return nodes, nil
+			}
+			return nil, err
+		}
+		nodes = append(nodes, n.Content...)
+	}
 }
