@@ -214,7 +214,8 @@ func (c *Cluster) Stop() error {
 	}
 	for _, s := range append([]*server{c.etcd, c.apiServer}, c.controllers...) {
 		if s != nil {
-			<-s.exited
+			// The sweeper has killed it already, if all went well.
+			errs = append(errs, s.stop(syscall.SIGKILL, stopGrace))
 		}
 	}
 	c.apiServer = nil

@@ -61,6 +61,10 @@ func (c *Cluster) apiServerArgs() []string {
 	return append(args, c.options.APIServerFlags...)
 }
 
+// unthrottled lifts the limit of 20 requests a second, which would keep the controllers busy for
+// seconds at every start, and hold up the rollouts that tests wait for.
+var unthrottled = []string{"--kube-api-qps=1000", "--kube-api-burst=2000"}
+
 // startControllers starts what a full cluster has besides etcd and the API server.
 func (c *Cluster) startControllers() error {
 	managers := []struct {
@@ -68,15 +72,15 @@ func (c *Cluster) startControllers() error {
 		groups     []string
 		args       []string
 	}{
-		{"kube-controller-manager", "system:kube-controller-manager", nil, []string{
+		{"kube-controller-manager", "system:kube-controller-manager", nil, append([]string{
 			"--leader-elect=false", "--secure-port=0", "--profiling=false",
 			"--use-service-account-credentials", "--root-ca-file=pki/ca.crt",
 			"--service-account-private-key-file=pki/sa.key",
 			"--allocate-node-cidrs=false",
-		}},
-		{"kube-scheduler", "system:kube-scheduler", nil, []string{
+		}, unthrottled...)},
+		{"kube-scheduler", "system:kube-scheduler", nil, append([]string{
 			"--leader-elect=false", "--secure-port=0", "--profiling=false",
-		}},
+		}, unthrottled...)},
 		{"kwok", "kwok", []string{"system:masters"}, append([]string{
 			"--manage-all-nodes", "--node-port=0", "--node-lease-duration-seconds=40",
 		}, c.stageFlags()...)},

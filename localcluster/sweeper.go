@@ -25,14 +25,17 @@ if read -r detached; then exec tail -f /dev/null; fi
 sleep 10`
 
 // sweeperScript waits for the end of its input, which is the end of the caller; or, once told
-// "detach", for a line in the stop pipe. Then it kills the group $1 and
-// removes the folder $2 ("" to keep it). Files may still appear while the servers
-// die, so it tries for a while. $3 is the stop pipe, opened for reading and writing lest
+// "detach", for a line in the stop pipe. Then it kills the group $1, waits until nothing of it is
+// left (for two seconds: where nobody reaps orphans they stay in the group for ever), and
+// removes the folder $2 ("" to keep it). Files may appear as long as a server
+// lives, so it tries that for a while too. $3 is the stop pipe, opened for reading and writing lest
 // it wait for a writer. The signal is given with -s: the older form does not understand "--"
 // in every shell, and a negative number without it is an option in others.
 const sweeperScript = `trap '' HUP INT TERM QUIT
 if read -r detached; then read -r stop <>"$3"; fi
 kill -s KILL -- "-$1" 2>/dev/null
+tries=100
+while kill -s 0 -- "-$1" 2>/dev/null && [ "$tries" -gt 0 ]; do tries=$((tries-1)); sleep 0.02; done
 if [ -n "$2" ]; then
   tries=100
   while ! rm -rf -- "$2" 2>/dev/null && [ "$tries" -gt 0 ]; do tries=$((tries-1)); sleep 0.1; done
@@ -40,29 +43,33 @@ fi`
 
 // sweeper ends a cluster when its caller ends. See the package's documentation.
 type sweeper struct {
-	group           int // the process group that the servers join
-	leader, process *exec.Cmd
-	leaderPipe      *os.File
-	pipe            *os.File
+	group      int           // the process group that the servers join
+	leaderGone chan struct{} // closed when the group's leader has been reaped
+	leaderPipe *os.File
+	process    *exec.Cmd
+	pipe       *os.File
 }
 
 // startSweeper makes a process group that will be killed, and dir removed unless
 // keep is true, once this process ends or sweep is called.
 func startSweeper(dir string, keep bool) (*sweeper, error) {
-	s := &sweeper{}
-	var err error
 	// The leader comes first. Should the caller die right here, the leader ends by itself.
-	if s.leader, s.leaderPipe, err = startShell(leaderScript); err != nil {
+	leader, leaderPipe, err := startShell(leaderScript)
+	if err != nil {
 		return nil, err
 	}
-	s.group = s.leader.Process.Pid
+	s := &sweeper{group: leader.Process.Pid, leaderGone: make(chan struct{}), leaderPipe: leaderPipe}
+	go func() {
+		_ = leader.Wait() // it is killed with its group
+		close(s.leaderGone)
+	}()
 	remove := dir
 	if keep {
 		remove = ""
 	}
 	s.process, s.pipe, err = startShell(sweeperScript, strconv.Itoa(s.group), remove, filepath.Join(dir, stopFIFO))
 	if err != nil {
-		return nil, errors.Join(err, s.leader.Process.Kill(), s.leaderPipe.Close(), waitKilled(s.leader))
+		return nil, errors.Join(err, leader.Process.Kill(), leaderPipe.Close())
 	}
 	return s, nil
 }
@@ -89,7 +96,9 @@ func startShell(script string, args ...string) (*exec.Cmd, *os.File, error) {
 
 // sweep kills everything in the group, removes the folder, and returns when that is done.
 func (s *sweeper) sweep() error {
-	return errors.Join(s.pipe.Close(), s.process.Wait(), s.leaderPipe.Close(), waitKilled(s.leader))
+	err := errors.Join(s.pipe.Close(), s.process.Wait(), s.leaderPipe.Close())
+	<-s.leaderGone
+	return err
 }
 
 // detach lets the cluster outlive this process: from now on a line in the stop pipe ends it.
@@ -136,13 +145,4 @@ func stopDetached(dir string) error {
 		}
 	}
 	return fmt.Errorf("folder %s is still there after 15 s", dir)
-}
-
-// waitKilled waits for a process whose end by a signal is what was wanted.
-func waitKilled(cmd *exec.Cmd) error {
-	err := cmd.Wait()
-	if exit := new(exec.ExitError); errors.As(err, &exit) {
-		return nil
-	}
-	return err
 }
