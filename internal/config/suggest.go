@@ -22,8 +22,9 @@ func suggest(name string, flags *pflag.FlagSet) string {
 }
 
 // Nearest returns the candidate that name was probably meant to be, "" if none is close: the
-// smallest edit distance (Levenshtein) counts, up to a third of the name's length, and case is
-// ignored. Of several that are equally near it is the first.
+// smallest edit distance counts (optimal string alignment: letters inserted, deleted, replaced, or
+// two neighbours swapped), up to a third of the name's length, and case is ignored. Of several that
+// are equally near it is the first.
 func Nearest(name string, candidates []string) string {
 	const longest = 100 // the distance costs the product of the lengths
 	if len(name) > longest {
@@ -41,22 +42,28 @@ func Nearest(name string, candidates []string) string {
 	return best
 }
 
-// distance is how many bytes to insert, delete or replace to make b of a.
+// distance is the number of edits that make b of a.
 func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
+	rows := make([][]int, len(a)+1)
+	for i := range rows {
+		rows[i] = make([]int, len(b)+1)
+		rows[i][0] = i
 	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
+	for j := range rows[0] {
+		rows[0][j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		for j := 1; j <= len(b); j++ {
 			cost := 1
-			if a[i] == b[j] {
+			if a[i-1] == b[j-1] {
 				cost = 0
 			}
-			diagonal, row[j+1] = row[j+1], min(row[j+1]+1, row[j]+1, diagonal+cost)
+			d := min(rows[i-1][j]+1, rows[i][j-1]+1, rows[i-1][j-1]+cost)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				d = min(d, rows[i-2][j-2]+1)
+			}
+			rows[i][j] = d
 		}
 	}
-	return row[len(b)]
+	return rows[len(a)][len(b)]
 }
