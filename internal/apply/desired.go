@@ -28,6 +28,8 @@ type Desired struct {
 type App struct {
 	Name    string
 	Objects []render.Object
+	// Invalid are objects that are declared but wrong by themselves: neither applied nor pruned.
+	Invalid []ObjectError
 	// Unknown keeps the app's objects as they are: what it wants could not be found out.
 	Unknown bool
 	// Suspended apps are neither written nor healed.
@@ -37,6 +39,8 @@ type App struct {
 	Leaves bool
 	// Drift is head's drift policy.
 	Drift fleet.DriftPolicy
+	// Ignore are, by object, the JSON pointers of the fields that are left to others.
+	Ignore map[object.ObjMetadata][]string
 	// HealthTimeout is how long it may take to become Ready.
 	HealthTimeout time.Duration
 }

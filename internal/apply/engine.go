@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/holdfast-dev/holdfast/internal/fleet"
+	"github.com/holdfast-dev/holdfast/internal/live"
 	"github.com/holdfast-dev/holdfast/internal/render"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -34,9 +35,10 @@ type Engine struct {
 	// losers: of the objects that several apps declare, which app lost to which.
 	losers map[object.ObjMetadata]map[string]string
 
-	dirty map[*entry]struct{}
-	ready readyQueue
-	wake  wakeQueue
+	dirty   map[*entry]struct{}
+	changed map[string]bool // apps, see TakeChanged
+	ready   readyQueue
+	wake    wakeQueue
 
 	inFlight int
 	seq      int
@@ -77,7 +79,7 @@ type entry struct {
 	rec   *Record
 	saved bool // the id is in the stored inventory
 
-	live    *Live
+	live    *live.View
 	seen    bool // live is known: nil then means absent
 	later   *observation
 	drifted []metav1.ManagedFieldsEntry
@@ -93,6 +95,7 @@ type entry struct {
 	deleting bool
 	waking   time.Time
 	wait     string // what it waits for, in words
+	expects  bool   // that should happen by itself
 
 	repairs   []time.Time
 	corrected int
@@ -101,7 +104,7 @@ type entry struct {
 }
 
 type observation struct {
-	live *Live // nil: gone
+	live *live.View // nil: gone
 	rv   string
 }
 
@@ -115,6 +118,7 @@ func NewEngine(instance string, records map[object.ObjMetadata]Record) *Engine {
 		apps:       map[string]*appEntry{},
 		dependents: map[string]map[*entry]struct{}{},
 		dirty:      map[*entry]struct{}{},
+		changed:    map[string]bool{},
 		unsaved:    map[object.ObjMetadata]struct{}{},
 	}
 	for id, r := range records {
@@ -189,7 +193,7 @@ func (e *Engine) forget(o *entry) {
 // date: the caller should cancel them.
 func (e *Engine) SetDesired(d Desired, now time.Time) (stale []object.ObjMetadata) {
 	e.desired, e.started = d, true
-	desired, keep := e.assign(d)
+	desired, keep, invalid := e.assign(d)
 	deps, bad := dependencies(desired)
 
 	for id, obj := range desired {
@@ -222,7 +226,7 @@ func (e *Engine) SetDesired(d Desired, now time.Time) (stale []object.ObjMetadat
 		if o.desired != nil && o.task != nil {
 			stale = append(stale, id)
 		}
-		_, o.kept = keep[o.app]
+		o.kept = keep[o.app] || invalid[id]
 		o.claimed = d.Claimed[id]
 		o.bad, o.changed = nil, ""
 		if o.kept || o.claimed != "" {
@@ -249,10 +253,11 @@ func (e *Engine) SetDesired(d Desired, now time.Time) (stale []object.ObjMetadat
 
 // assign settles which app declares each object. An object that two apps declare stays with the app
 // that has it; where neither has, with the first by name. The others are told.
-func (e *Engine) assign(d Desired) (desired map[object.ObjMetadata]*render.Object, keep map[string]bool) {
+func (e *Engine) assign(d Desired) (desired map[object.ObjMetadata]*render.Object, keep map[string]bool, invalid map[object.ObjMetadata]bool) {
 	desired = map[object.ObjMetadata]*render.Object{}
 	e.losers = map[object.ObjMetadata]map[string]string{}
 	keep = map[string]bool{}
+	invalid = map[object.ObjMetadata]bool{}
 	for _, a := range e.apps {
 		a.App = App{Name: a.Name}
 	}
@@ -262,6 +267,9 @@ func (e *Engine) assign(d Desired) (desired map[object.ObjMetadata]*render.Objec
 		e.appEntry(a.Name).App = a
 		if a.Unknown {
 			keep[a.Name] = true
+		}
+		for _, bad := range a.Invalid {
+			invalid[bad.ID] = true
 		}
 		for i := range a.Objects {
 			obj := &a.Objects[i]
@@ -281,7 +289,7 @@ func (e *Engine) assign(d Desired) (desired map[object.ObjMetadata]*render.Objec
 			e.losers[obj.ID][loser.App] = winner.App
 		}
 	}
-	return desired, keep
+	return desired, keep, invalid
 }
 
 // link lays the edges between entries and records them where deletion will need them.
@@ -363,7 +371,10 @@ func (e *Engine) permitted(o *entry, now time.Time) bool {
 }
 
 // touch marks an entry to be decided about.
-func (e *Engine) touch(o *entry) { e.dirty[o] = struct{}{} }
+func (e *Engine) touch(o *entry) {
+	e.dirty[o] = struct{}{}
+	e.changed[o.app] = true
+}
 
 func (e *Engine) touchOrphans(app string) {
 	a := e.apps[app]
@@ -453,7 +464,7 @@ func (e *Engine) InFlight() int { return e.inFlight }
 // decide returns what may be done about an entry now, or when to ask again, or neither: then an
 // event will ask. It leaves in o.wait what the entry waits for.
 func (e *Engine) decide(o *entry, now time.Time) (*Task, time.Time) {
-	o.wait = ""
+	o.wait, o.expects = "", false
 	switch {
 	case o.task != nil:
 		return nil, time.Time{}
@@ -500,13 +511,18 @@ func (e *Engine) decideDesired(o *entry, now time.Time) (*Task, time.Time) {
 			return nil, at
 		}
 	}
-	return &Task{
+	t := &Task{
 		Action: Apply, Cause: cause, ID: o.id, App: o.app, Object: o.desired,
 		First:   o.rec.Hash == "",
-		Ignore:  app.Drift.IgnoredFields(o.id.GroupKind.Group, o.id.GroupKind.Kind, o.id.Namespace, o.id.Name),
-		Strict:  app.Drift.ModeOrDefault() == fleet.Strict,
+		Ignore:  app.Ignore[o.id],
+		Human:   o.live != nil && o.live.Human && app.Drift.ModeOrDefault() == fleet.Strict,
 		Drifted: o.drifted, Missing: missing,
-	}, never
+		Fingerprint: o.rec.Fingerprint,
+	}
+	if o.live != nil {
+		t.ResourceVersion = o.live.ResourceVersion
+	}
+	return t, never
 }
 
 // differs tells why an object has to be applied; "" if it is as it should be as far as is known.
@@ -518,7 +534,7 @@ func (e *Engine) differs(o *entry, app *appEntry) (cause Cause, missing bool) {
 		return "", false // unknown is not drifted
 	case o.live == nil || o.live.Instance != e.instance:
 		return Drift, true
-	case o.live.Fingerprint != o.rec.Fingerprint:
+	case !live.Same(o.live.Fingerprint, o.rec.Fingerprint):
 		return Drift, false
 	case o.live.Human && app.Drift.ModeOrDefault() == fleet.Strict:
 		return Drift, false
@@ -532,10 +548,10 @@ func settled(d *entry) bool {
 }
 
 func reconcileDisabled(o *entry) bool {
-	if o.desired.Annotations[AnnotationReconcile] == "disabled" {
+	if o.desired.Annotations[live.AnnotationReconcile] == "disabled" {
 		return o.rec.Hash != "" || o.live != nil
 	}
-	return o.live != nil && o.live.Annotations[AnnotationReconcile] == "disabled"
+	return o.live != nil && o.live.Annotations[live.AnnotationReconcile] == "disabled"
 }
 
 func (e *Engine) decideOrphan(o *entry, now time.Time) (*Task, time.Time) {
@@ -545,6 +561,7 @@ func (e *Engine) decideOrphan(o *entry, now time.Time) (*Task, time.Time) {
 		return nil, never
 	}
 	if o.deleting && o.seen && o.live != nil {
+		o.expects = true
 		o.wait = "is being deleted; waits for its finalizers"
 		if now.Before(o.retry) {
 			return nil, o.retry
@@ -554,7 +571,12 @@ func (e *Engine) decideOrphan(o *entry, now time.Time) (*Task, time.Time) {
 		o.wait = why
 		return nil, now.Add(holdRecheck)
 	}
+	if s := e.successor(o); s != nil && !o.first() && o.rec.Hash != "" {
+		o.wait, o.expects = fmt.Sprintf("waits for %s, which the same commit brings, to become Ready", render.Name(s.id)), true
+		return nil, never
+	}
 	if why := e.dependedOn(o); why != "" {
+		o.expects = true
 		o.wait = why
 		return nil, never
 	}
@@ -599,17 +621,11 @@ func (e *Engine) held(o *entry, now time.Time) string {
 	if o.rec.Braked && !free && !e.leaves(o) {
 		return fmt.Sprintf("commit %s deletes too many objects at once; release it with a permit for app %q in fleet.yaml", short(o.rec.Orphaned), o.app)
 	}
-	if o.first() || o.rec.Hash == "" {
-		return ""
-	}
-	if s := e.successor(o); s != nil {
-		return fmt.Sprintf("waits for %s, which the same commit brings, to become Ready", render.Name(s.id))
-	}
 	return ""
 }
 
 func (o *entry) first() bool {
-	return o.live != nil && o.live.Annotations[AnnotationPrune] == "first"
+	return o.live != nil && o.live.Annotations[live.AnnotationPrune] == "first"
 }
 
 // successor returns an object of the orphan's app that the orphan's commit created or changed and
@@ -676,7 +692,7 @@ func definedBy(gk schema.GroupKind, crd string) bool {
 
 // Observe takes in one object as it is live. What is older than what is known already is dropped:
 // the answer to our own write often overtakes the watch.
-func (e *Engine) Observe(l Live, now time.Time) {
+func (e *Engine) Observe(l live.View, now time.Time) {
 	if o := e.objs[l.ID]; o != nil {
 		e.observe(o, &l, l.ResourceVersion, now)
 	}
@@ -691,7 +707,7 @@ func (e *Engine) Gone(id object.ObjMetadata, rv string, now time.Time) {
 }
 
 // Synced takes in the whole list of a kind at resource version rv: what it lacks is not there.
-func (e *Engine) Synced(gk schema.GroupKind, rv string, lives []Live, now time.Time) {
+func (e *Engine) Synced(gk schema.GroupKind, rv string, lives []live.View, now time.Time) {
 	present := make(map[object.ObjMetadata]bool, len(lives))
 	for i := range lives {
 		present[lives[i].ID] = true
@@ -704,7 +720,7 @@ func (e *Engine) Synced(gk schema.GroupKind, rv string, lives []Live, now time.T
 	}
 }
 
-func (e *Engine) observe(o *entry, l *Live, rv string, now time.Time) {
+func (e *Engine) observe(o *entry, l *live.View, rv string, now time.Time) {
 	if o.task != nil {
 		if o.later == nil || !older(rv, o.later.rv) {
 			o.later = &observation{live: l, rv: rv}
@@ -718,14 +734,14 @@ func (e *Engine) observe(o *entry, l *Live, rv string, now time.Time) {
 }
 
 // see stores what is live and draws the consequences.
-func (e *Engine) see(o *entry, l *Live, now time.Time) {
+func (e *Engine) see(o *entry, l *live.View, now time.Time) {
 	o.seen = true
 	o.live = l
 	if l != nil {
 		managed := l.Managed
 		l.Managed = nil
 		o.drifted = nil
-		if o.rec != nil && o.rec.Fingerprint != "" && l.Fingerprint != o.rec.Fingerprint {
+		if o.rec != nil && o.rec.Fingerprint != "" && !live.Same(l.Fingerprint, o.rec.Fingerprint) {
 			o.drifted = managed
 		}
 		e.health(o, now)
@@ -795,9 +811,9 @@ func (e *Engine) appliedOK(o *entry, r Result, now time.Time) {
 	o.rec.App = r.Task.App
 	if r.Live != nil {
 		o.rec.Fingerprint = r.Live.Fingerprint
-		live := *r.Live
-		live.Managed = nil
-		o.live, o.seen = &live, true
+		view := *r.Live
+		view.Managed = nil
+		o.live, o.seen = &view, true
 	}
 	o.drifted = nil
 	e.save(o, now)

@@ -6,6 +6,7 @@ import (
 	"sort"
 	"strings"
 
+	"github.com/holdfast-dev/holdfast/internal/live"
 	"github.com/holdfast-dev/holdfast/internal/render"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/cli-utils/pkg/object"
@@ -44,14 +45,14 @@ func dependencies(objs map[object.ObjMetadata]*render.Object) (deps map[object.O
 		if crd, ok := crds[id.GroupKind]; ok {
 			on = append(on, crd)
 		}
-		if text := o.Annotations[AnnotationDependsOn]; text != "" {
+		if text := o.Annotations[live.AnnotationDependsOn]; text != "" {
 			set, err := dependson.ParseDependencySet(text)
 			if err != nil {
-				bad[id] = fmt.Errorf("annotation %s: %w", AnnotationDependsOn, err)
+				bad[id] = fmt.Errorf("annotation %s: %w", live.AnnotationDependsOn, err)
 			}
 			for _, d := range set {
 				if _, ok := objs[d]; !ok && bad[id] == nil {
-					bad[id] = fmt.Errorf("annotation %s: %s is not in the fleet repository for this cluster", AnnotationDependsOn, render.Name(d))
+					bad[id] = fmt.Errorf("annotation %s: %s is not in the fleet repository for this cluster", live.AnnotationDependsOn, render.Name(d))
 				}
 				on = append(on, d)
 			}

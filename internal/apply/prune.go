@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/holdfast-dev/holdfast/internal/fleet"
+	"github.com/holdfast-dev/holdfast/internal/live"
 	"github.com/holdfast-dev/holdfast/internal/render"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -56,18 +57,18 @@ func judge(live *metav1.PartialObjectMetadata, instance, namespace string, sameA
 // keeps returns the annotation that forbids the deletion of its object, or "".
 func keeps(annotations map[string]string) string {
 	switch {
-	case annotations[AnnotationPrune] == "disabled":
-		return AnnotationPrune
-	case annotations[AnnotationOnRemove] == "keep":
-		return AnnotationOnRemove
-	case annotations[AnnotationDeletion] == "detach":
-		return AnnotationDeletion
-	case annotations[AnnotationFluxPrune] == "disabled":
-		return AnnotationFluxPrune
+	case annotations[live.AnnotationPrune] == "disabled":
+		return live.AnnotationPrune
+	case annotations[live.AnnotationOnRemove] == "keep":
+		return live.AnnotationOnRemove
+	case annotations[live.AnnotationDeletion] == "detach":
+		return live.AnnotationDeletion
+	case annotations[live.AnnotationFluxPrune] == "disabled":
+		return live.AnnotationFluxPrune
 	}
-	for _, option := range strings.Split(annotations[AnnotationArgoSync], ",") {
+	for _, option := range strings.Split(annotations[live.AnnotationArgoSync], ",") {
 		if strings.TrimSpace(option) == "Prune=false" {
-			return AnnotationArgoSync
+			return live.AnnotationArgoSync
 		}
 	}
 	return ""

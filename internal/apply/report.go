@@ -6,6 +6,7 @@ import (
 	"sort"
 	"time"
 
+	"github.com/holdfast-dev/holdfast/internal/fleet"
 	"github.com/holdfast-dev/holdfast/internal/render"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/cli-utils/pkg/kstatus/status"
@@ -17,17 +18,16 @@ type AppState struct {
 	Name string
 	// Objects are desired; Current of them are applied and healthy.
 	Objects, Current int
-	// Failed, Waiting and Orphans count objects with an error, those not applied yet, and those
-	// still to be pruned.
-	Failed, Waiting, Orphans int
+	// Failed and Orphans count objects with an error and those still to be pruned.
+	Failed, Orphans int
 	// Ready: every desired object is applied with its present hash, healthy, and not drifted.
 	Ready bool
 	// Suspended is the app's own wish.
 	Suspended bool
 	// Stalled: not Ready for longer than its health timeout.
 	Stalled bool
-	// Progressing says what the app waits for, a few of them.
-	Progressing []string
+	// Waiting are the objects that are not applied or not healthy yet, and why.
+	Waiting []ObjectWait
 	// Errors are all errors, by object.
 	Errors []ObjectError
 	// Held are the prunes that wait, by reason.
@@ -49,18 +49,21 @@ type ObjectError struct {
 	Err error
 }
 
+// ObjectWait is what one object waits for.
+type ObjectWait struct {
+	ID  object.ObjMetadata
+	Why string
+}
+
 // HeldPrune is a set of deletions that wait for the same reason.
 type HeldPrune struct {
 	Since   time.Time
 	Reason  string
 	Objects []string
-	// Overdue is set when they have waited longer than the app's health timeout for something that
-	// was expected to happen by itself.
-	Overdue bool
+	// Expected is set while they wait for something that should happen by itself, and have not waited
+	// longer for it than the app's health timeout.
+	Expected bool
 }
-
-// maxProgressing bounds AppState.Progressing.
-const maxProgressing = 3
 
 // State tells how an app stands.
 func (e *Engine) State(name string, now time.Time) AppState {
@@ -97,25 +100,23 @@ func (e *Engine) State(name string, now time.Time) AppState {
 			s.Failed++
 			s.Errors = append(s.Errors, ObjectError{o.id, err})
 		case why != "":
-			s.Waiting++
 			if oldest.IsZero() || o.applied.Before(oldest) {
 				oldest = o.applied
 			}
-			s.Progressing = append(s.Progressing, render.Name(o.id)+": "+why)
+			s.Waiting = append(s.Waiting, ObjectWait{o.id, why})
 		default:
 			s.Current++
 		}
 	}
+	s.Errors = append(s.Errors, a.Invalid...)
+	s.Failed += len(a.Invalid)
 	for id, l := range e.losers { // objects that another app has
 		if winner, ok := l[name]; ok {
 			s.Errors = append(s.Errors, ObjectError{id, fmt.Errorf("also declared by app %q, whose content stays", winner)})
 		}
 	}
 	sort.Slice(s.Errors, func(i, j int) bool { return before(s.Errors[i].ID, s.Errors[j].ID) })
-	sort.Strings(s.Progressing)
-	if len(s.Progressing) > maxProgressing {
-		s.Progressing = append(s.Progressing[:maxProgressing], fmt.Sprintf("and %d more", len(s.Progressing)-maxProgressing))
-	}
+	sort.Slice(s.Waiting, func(i, j int) bool { return before(s.Waiting[i].ID, s.Waiting[j].ID) })
 	sort.Strings(s.Fights)
 	sort.Strings(s.Detected)
 	for _, h := range held {
@@ -124,7 +125,7 @@ func (e *Engine) State(name string, now time.Time) AppState {
 	}
 	sort.Slice(s.Held, func(i, j int) bool { return s.Held[i].Reason < s.Held[j].Reason })
 	s.Ready = s.Current == s.Objects && len(s.Errors) == 0 && !a.Unknown && !a.Suspended
-	s.Stalled = !s.Ready && !oldest.IsZero() && now.Sub(oldest) > a.HealthTimeout
+	s.Stalled = !s.Ready && !oldest.IsZero() && now.Sub(oldest) > a.healthTimeout()
 	return s
 }
 
@@ -176,7 +177,15 @@ func (e *Engine) addHeld(held map[string]*HeldPrune, o *entry, a *appEntry, now 
 	if o.orphaned.Before(h.Since) {
 		h.Since = o.orphaned
 	}
-	h.Overdue = a.HealthTimeout > 0 && now.Sub(h.Since) > a.HealthTimeout
+	h.Expected = o.expects && now.Sub(h.Since) <= a.healthTimeout()
+}
+
+// healthTimeout is the app's, or the default for an app that is no longer declared.
+func (a *appEntry) healthTimeout() time.Duration {
+	if a.HealthTimeout == 0 {
+		return fleet.Health{}.TimeoutOrDefault()
+	}
+	return a.HealthTimeout
 }
 
 // Apps lists every app that has objects or is desired.
@@ -187,6 +196,22 @@ func (e *Engine) Apps() []string {
 	}
 	sort.Strings(names)
 	return names
+}
+
+// AppsOf lists the apps that have objects of a kind.
+func (e *Engine) AppsOf(gk schema.GroupKind) map[string]bool {
+	apps := map[string]bool{}
+	for o := range e.byKind[gk] {
+		apps[o.app] = true
+	}
+	return apps
+}
+
+// TakeChanged returns the apps about which something may be new since it was called before.
+func (e *Engine) TakeChanged() map[string]bool {
+	changed := e.changed
+	e.changed = map[string]bool{}
+	return changed
 }
 
 // Kinds lists the kinds that have to be watched: those of every object that is desired or ours.

@@ -8,6 +8,7 @@ import (
 	"net/http"
 
 	"github.com/holdfast-dev/holdfast/internal/kube"
+	"github.com/holdfast-dev/holdfast/internal/live"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -36,16 +37,14 @@ func (t target) segments() []string {
 	return append(s, t.res.Plural, t.id.Name)
 }
 
-// patch sends a patch and returns the server's answer and whether the object was created.
-func (t target) patch(ctx context.Context, kind types.PatchType, body []byte, manager string, force, whole, dryRun bool) (raw []byte, created bool, err error) {
+// patch sends a patch and returns the server's answer and whether the object was created. Of kinds
+// that are judged by their metadata, such as Secrets, the answer is no more than that.
+func (t target) patch(ctx context.Context, kind types.PatchType, body []byte, manager string, force bool) (raw []byte, created bool, err error) {
 	var code int
 	req := t.client.Patch(kind).AbsPath(t.segments()...).Param("fieldManager", manager).Body(body).
-		SetHeader("Accept", accept(whole))
+		SetHeader("Accept", accept(!live.MetadataOnly(t.id.GroupKind)))
 	if kind == types.ApplyPatchType {
 		req = req.Param("force", fmt.Sprint(force))
-	}
-	if dryRun {
-		req = req.Param("dryRun", "All")
 	}
 	res := req.Do(ctx).StatusCode(&code)
 	raw, err = res.Raw()

@@ -3,6 +3,7 @@ package apply
 import (
 	"time"
 
+	"github.com/holdfast-dev/holdfast/internal/live"
 	"github.com/holdfast-dev/holdfast/internal/render"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -43,8 +44,11 @@ type Task struct {
 	First bool
 	// Ignore are JSON pointers of fields that are left to others.
 	Ignore []string
-	// Strict also takes over what people added.
-	Strict bool
+	// Human also takes over what people added: in Strict mode, when they did.
+	Human bool
+	// ResourceVersion and Fingerprint are what the object had when it was last known to be right;
+	// empty if it never was.
+	ResourceVersion, Fingerprint string
 	// Drifted is the live managedFields that told of the drift.
 	Drifted []metav1.ManagedFieldsEntry
 	// Missing is set when the drift is that the object was gone or without our label.
@@ -81,7 +85,7 @@ type Result struct {
 	Outcome Outcome
 	Err     error
 	// Live is the object after the request; nil if there is none or it is not known.
-	Live *Live
+	Live *live.View
 	// Why says why an object was released.
 	Why string
 	// Managers and Fields say who had changed what, if the Task repaired drift.

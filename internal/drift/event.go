@@ -37,6 +37,8 @@ type Event struct {
 	Live live.View
 	// Lives are the objects of Synced.
 	Lives []live.View
+	// ResourceVersion is that of the list, for Synced: what was written later is not in it.
+	ResourceVersion string
 	// Err is why Failed failed, to be put in words by kube.Explain.
 	Err error
 	// Since is when the failure of Failed and Recovered began.

@@ -308,7 +308,7 @@ func (k *sink) event(kind EventKind, obj any) error {
 }
 
 // Replace implements cache.ReflectorStore: a complete list has arrived.
-func (k *sink) Replace(items []any, _ string) error {
+func (k *sink) Replace(items []any, resourceVersion string) error {
 	views := make([]live.View, 0, len(items))
 	for _, item := range items {
 		o, err := k.source.observe(item)
@@ -317,7 +317,7 @@ func (k *sink) Replace(items []any, _ string) error {
 		}
 		views = append(views, o.view)
 	}
-	k.source.send(k.ctx, Event{Kind: Synced, Lives: views})
+	k.source.send(k.ctx, Event{Kind: Synced, Lives: views, ResourceVersion: resourceVersion})
 	k.source.recovered(k.ctx)
 	return nil
 }

@@ -21,11 +21,14 @@ var scaled = []schema.GroupKind{
 	{Group: "argoproj.io", Kind: "Rollout"},
 }
 
+// Scaled tells the kinds whose replicas an autoscaler may write: only they can have Implied fields.
+func Scaled(gk schema.GroupKind) bool { return slices.Contains(scaled, gk) }
+
 // Implied returns the fields that are ignored although no rule says so: the replicas of a desired
 // object that does not declare them. Whoever leaves them out leaves them to an autoscaler or to the
 // number that is live. Add them to the rules of spec.drift.ignore, for Observe and Body alike.
 func Implied(desired *unstructured.Unstructured) []string {
-	if !slices.Contains(scaled, desired.GroupVersionKind().GroupKind()) {
+	if !Scaled(desired.GroupVersionKind().GroupKind()) {
 		return nil
 	}
 	if _, declared, err := unstructured.NestedFieldNoCopy(desired.Object, "spec", "replicas"); declared || err != nil {

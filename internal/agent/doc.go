@@ -1,0 +1,16 @@
+// Package agent wires the stages together and owns the loop: the only package that knows them all.
+//
+// The loop (loop.go) is one goroutine that owns all state. News reaches it through channels: a new
+// commit, the result of compiling one, a live object that changed, a request that ended, a record
+// that was saved, the clock. Each time around it takes in one piece of news and then does what can
+// be done now: starts requests that apply.Engine hands out, saves the inventory, and tells others
+// how the apps stand.
+//
+//	gitsource -> compile (fleet, render) -> apply.Engine -> apply.Executor -> API server
+//	                                             ^                               |
+//	                                             +------ drift.Watcher <---------+
+//
+// Compiling (compile.go) turns a commit into what this cluster should have. It runs beside the loop,
+// so healing never waits for it. It also decides which apps adopt the commit's content now and which
+// keep what they have: because they are frozen, wait for another app, or do not render.
+package agent

@@ -1,0 +1,493 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/cli-utils/pkg/object"
+
+	"github.com/holdfast-dev/holdfast/internal/apply"
+	"github.com/holdfast-dev/holdfast/internal/drift"
+	"github.com/holdfast-dev/holdfast/internal/gitsource"
+	"github.com/holdfast-dev/holdfast/internal/kube"
+	"github.com/holdfast-dev/holdfast/internal/metrics"
+	"github.com/holdfast-dev/holdfast/internal/render"
+	"github.com/holdfast-dev/holdfast/internal/status"
+	"github.com/holdfast-dev/holdfast/internal/tree"
+)
+
+// workers is how many requests may be under way: an API server with etcd is no faster with more, and
+// each then takes longer.
+const workers = 8
+
+// heartbeat is how often the loop turns though nothing happened: for what only the clock changes.
+const heartbeat = 10 * time.Second
+
+// loop is the state of the agent. One goroutine owns it (run); what others may touch says so.
+type loop struct {
+	o       Options
+	log     zerolog.Logger
+	metrics *metrics.Metrics
+	clients *kube.Clients
+	source  *gitsource.Source
+	beat    func()
+
+	compiler  *compiler
+	inventory *apply.Inventory
+	engine    *apply.Engine
+	executor  *apply.Executor
+	watcher   *drift.Watcher
+	writer    *status.Writer
+	recorder  *status.Recorder
+
+	// News for the loop.
+	compiled chan compileResult
+	results  chan apply.Result
+	saved    chan saveResult
+	resolved chan []resolution
+
+	// Git.
+	head      *gitsource.Snapshot
+	good      string // the last commit whose fleet files could be used
+	fetched   time.Time
+	refused   error // why the newest commit is not followed
+	compiling bool
+	again     bool // what was compiled last is out of date
+	cancelOld context.CancelFunc
+
+	// Apps.
+	current  *compilation
+	apps     map[string]*app
+	states   map[string]status.AppState
+	pruned   map[string][]string // since the last publication, by app
+	failures map[object.ObjMetadata]string
+	started  time.Time // when the present commit was taken up; zero when its stages have been measured
+	applied  bool
+
+	// Requests under way.
+	cancel   map[object.ObjMetadata]context.CancelCauseFunc
+	inFlight int
+
+	// Watches.
+	kinds     map[schema.GroupKind]kube.Resource
+	unknown   map[schema.GroupKind]time.Time // not served when asked; when to ask again
+	resolving bool
+	syncing   map[schema.GroupKind]bool // watched, and not listed yet
+	watchErrs map[schema.GroupKind]error
+
+	publishAt    time.Time
+	dirty        map[string]bool // apps whose state has to be worked out again
+	lastProblems string
+	outage       string
+
+	// ignore is read by the watches' goroutines, view by the HTTP server's.
+	ignore atomic.Pointer[map[object.ObjMetadata][]string]
+	view   atomic.Pointer[status.Report]
+	ready  atomic.Pointer[error]
+}
+
+type compileResult struct {
+	c   *compilation
+	err error
+}
+
+type saveResult struct {
+	batch apply.Batch
+	err   error
+}
+
+type resolution struct {
+	kind     schema.GroupKind
+	resource kube.Resource
+	err      error
+}
+
+func newLoop(o Options, m *metrics.Metrics, clients *kube.Clients, source *gitsource.Source) *loop {
+	l := &loop{
+		o: o, log: o.Log.With().Str("cluster", o.Cluster).Logger(), metrics: m, clients: clients, source: source,
+		beat:     func() {},
+		compiled: make(chan compileResult, 1),
+		results:  make(chan apply.Result, workers),
+		saved:    make(chan saveResult, 1),
+		resolved: make(chan []resolution, 1),
+		apps:     map[string]*app{}, states: map[string]status.AppState{},
+		pruned: map[string][]string{}, failures: map[object.ObjMetadata]string{},
+		cancel: map[object.ObjMetadata]context.CancelCauseFunc{},
+		kinds:  map[schema.GroupKind]kube.Resource{}, unknown: map[schema.GroupKind]time.Time{},
+		syncing: map[schema.GroupKind]bool{}, watchErrs: map[schema.GroupKind]error{},
+	}
+	manager := kube.FieldManager(o.Namespace)
+	l.compiler = &compiler{
+		cluster: o.Cluster, instance: o.Namespace, renderer: render.NewRenderer(),
+		tree:    func(ctx context.Context, commit string) (tree.Tree, error) { return source.Snapshot(ctx, commit) },
+		resolve: clients.Mapper.Resolve,
+		stage:   func(stage string, d time.Duration) { m.Stage(metrics.Stage(stage), d) },
+	}
+	l.inventory = apply.NewInventory(clients.Kubernetes, o.Namespace, o.Namespace, manager)
+	l.executor = apply.NewExecutor(clients, manager, o.Namespace, o.Namespace)
+	l.ignore.Store(&map[object.ObjMetadata][]string{})
+	l.watcher = drift.NewWatcher(drift.Options{
+		Dynamic: clients.Dynamic, Metadata: clients.Metadata, Instance: o.Namespace, Manager: manager,
+		Ignore: func(id object.ObjMetadata) []string { return (*l.ignore.Load())[id] },
+		Log:    l.log,
+	})
+	l.recorder = status.NewRecorder(clients.Kubernetes.CoreV1(), "")
+	l.writer = status.NewWriter(status.WriterOptions{
+		Client: clients.Dynamic, Instance: o.Namespace, FieldManager: manager, OnUID: l.recorder.Bind, Log: l.log,
+	})
+	l.notReady(errors.New("starting"))
+	return l
+}
+
+// run is the main loop.
+func (l *loop) run(ctx context.Context) error {
+	if err := l.restore(ctx); err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return l.source.Run(ctx) })
+	group.Go(func() error { return l.watcher.Run(ctx) })
+	group.Go(func() error { return l.writer.Run(ctx) })
+	group.Go(func() error { return l.recorder.Run(ctx) })
+	group.Go(func() error { return l.turns(ctx) })
+	err := group.Wait()
+	l.finish(context.WithoutCancel(ctx))
+	return err
+}
+
+// turns takes in one piece of news at a time and then does what can be done.
+func (l *loop) turns(ctx context.Context) error {
+	if head, ok := l.source.Head(); ok {
+		// What was verified before the restart: it works while Git is down.
+		l.head = head
+		l.compile(ctx)
+	}
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			for l.inFlight > 0 {
+				l.done(<-l.results)
+			}
+			return nil
+		case u := <-l.source.Updates():
+			l.update(ctx, u)
+		case c := <-l.compiled:
+			l.adopt(ctx, c)
+		case e := <-l.watcher.Events():
+			l.observe(e)
+		case r := <-l.results:
+			l.done(r)
+		case s := <-l.saved:
+			l.engine.Saved(s.batch, s.err, time.Now())
+			l.logSaved(s.err)
+		case rs := <-l.resolved:
+			l.watch(rs)
+		case <-timer.C:
+		}
+		l.beat()
+		timer.Reset(l.act(ctx))
+	}
+}
+
+// act starts whatever can be started and returns how long there is nothing to do without news.
+func (l *loop) act(ctx context.Context) time.Duration {
+	now := time.Now()
+	for _, t := range l.engine.Next(now, workers-l.inFlight) {
+		l.start(ctx, t)
+	}
+	if batch, ok := l.engine.Unsaved(now); ok {
+		commit := l.good
+		go func() { l.saved <- saveResult{batch, l.inventory.Save(ctx, batch, commit, now)} }()
+	}
+	l.resolve(ctx, now)
+	l.measure(now)
+	l.publish(ctx, now)
+
+	wait := heartbeat
+	for _, at := range []time.Time{l.engine.Wake(), l.publishAt, l.nextResolve()} {
+		if !at.IsZero() {
+			wait = min(wait, max(at.Sub(now), 0))
+		}
+	}
+	return wait
+}
+
+// restore reads what the cluster remembers; until then nothing can be decided.
+func (l *loop) restore(ctx context.Context) error {
+	manager := kube.FieldManager(l.o.Namespace)
+	if err := l.retry(ctx, "reach the API server", func(ctx context.Context) error {
+		return ensureNamespace(ctx, l.clients, l.o.Namespace, manager)
+	}); err != nil {
+		return err
+	}
+	var records map[object.ObjMetadata]apply.Record
+	if err := l.retry(ctx, "read the inventory", func(ctx context.Context) (err error) {
+		records, l.good, err = l.inventory.Load(ctx)
+		return err
+	}); err != nil {
+		return err
+	}
+	l.engine = apply.NewEngine(l.o.Namespace, records)
+	if err := l.source.SetBase(l.good); err != nil {
+		l.log.Warn().Err(err).Msg("the commit recorded in the cluster is unusable")
+		l.good = ""
+	}
+	l.restoreStatus(ctx, manager)
+	l.log.Info().Int("objects", len(records)).Str("commit", l.good).Msg("inventory read")
+	return nil
+}
+
+// restoreStatus makes sure that AppStatus can be written and reads what it remembers. Without the
+// right to, the agent works on and says what is missing.
+func (l *loop) restoreStatus(ctx context.Context, manager string) {
+	if err := status.EnsureCRD(ctx, l.clients.Dynamic, manager); err != nil {
+		l.log.Error().Str("reason", kube.Explain(err)).Msg("no AppStatus will be written")
+		l.recorder.BindNone()
+		return
+	}
+	err := l.retry(ctx, "read the AppStatus objects", func(ctx context.Context) error {
+		remembered, err := l.writer.Load(ctx)
+		for name, s := range remembered {
+			l.apps[name] = restoredApp(s)
+			l.states[name] = s
+		}
+		return err
+	})
+	if err != nil {
+		return // ctx has ended
+	}
+}
+
+// finish saves what is not saved yet, for a moment.
+func (l *loop) finish(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	if l.engine == nil {
+		return
+	}
+	if batch, ok := l.engine.Unsaved(time.Now().Add(time.Hour)); ok {
+		if err := l.inventory.Save(ctx, batch, l.good, time.Now()); err != nil {
+			l.logSaved(err)
+		}
+	}
+	if err := l.writer.Flush(ctx); err != nil {
+		l.log.Warn().Str("reason", kube.Explain(err)).Msg("write the last AppStatus")
+	}
+}
+
+func (l *loop) logSaved(err error) {
+	if err != nil && !errors.Is(err, context.Canceled) {
+		l.log.Error().Str("reason", kube.Explain(err)).Msg("save the inventory")
+	}
+}
+
+// update takes in news of the branch.
+func (l *loop) update(ctx context.Context, u gitsource.Update) {
+	if u.Err != nil {
+		l.log.Warn().Err(u.Err).Msg("fetch failed")
+		l.refused = nil
+		if needsPerson(gitsource.KindOf(u.Err)) {
+			l.refused = u.Err
+		}
+		l.publishAt = u.Time
+		if l.current == nil && l.head == nil {
+			l.notReady(u.Err)
+		}
+		return
+	}
+	l.refused = nil
+	l.fetched = u.Time
+	if l.head != nil && l.head.Commit == u.Snapshot.Commit {
+		l.head = u.Snapshot // a fresh clone
+		l.publishAt = u.Time
+		return
+	}
+	l.log.Info().Str("commit", u.Snapshot.Commit).Msg("new commit")
+	l.head = u.Snapshot
+	l.started, l.applied = time.Now(), false
+	l.compile(ctx)
+}
+
+// compile starts to compile head, or, if that is already under way, does so once more afterwards.
+func (l *loop) compile(ctx context.Context) {
+	if l.compiling {
+		l.again = true
+		l.cancelOld()
+		return
+	}
+	if l.head == nil {
+		return
+	}
+	l.compiling, l.again = true, false
+	r := request{
+		commit: l.head.Commit, tree: l.head, good: l.good,
+		adopted: map[string]adopted{}, ready: map[string]string{},
+	}
+	for name, a := range l.apps {
+		if !a.adopted.none() {
+			r.adopted[name] = a.adopted
+		}
+		if a.state.Ready {
+			r.ready[name] = a.adopted.Content
+		}
+	}
+	ctx, l.cancelOld = context.WithCancel(ctx)
+	go func() {
+		c, err := l.compiler.compile(ctx, r)
+		l.compiled <- compileResult{c, err}
+	}()
+}
+
+// adopt makes what was compiled the desired state.
+func (l *loop) adopt(ctx context.Context, r compileResult) {
+	l.compiling = false
+	l.cancelOld()
+	if l.again {
+		l.compile(ctx)
+		return
+	}
+	if r.err != nil {
+		if ctx.Err() == nil {
+			l.log.Error().Err(r.err).Msg("nothing can be applied")
+			l.notReady(r.err)
+		}
+		return
+	}
+	now := time.Now()
+	for _, err := range r.c.errs {
+		l.log.Error().Err(err).Str("commit", r.c.commit).Msg("fleet repository")
+	}
+	if r.c.good {
+		l.good = r.c.commit
+	}
+	l.setIgnore(r.c)
+	l.setApps(r.c, now)
+	for _, id := range l.engine.SetDesired(r.c.desired, now) {
+		if cancel := l.cancel[id]; cancel != nil {
+			cancel(apply.ErrSuperseded)
+		}
+	}
+	l.current = r.c
+	l.log.Debug().Str("commit", r.c.commit).Int("apps", len(r.c.apps)).Msg("desired state set")
+}
+
+// setIgnore tells the watches which fields do not count.
+func (l *loop) setIgnore(c *compilation) {
+	ignore := map[object.ObjMetadata][]string{}
+	for _, a := range c.desired.Apps {
+		for id, fields := range a.Ignore {
+			ignore[id] = fields
+		}
+	}
+	l.ignore.Store(&ignore)
+}
+
+// start carries out a task in a goroutine of its own.
+func (l *loop) start(ctx context.Context, t apply.Task) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	l.cancel[t.ID] = cancel
+	l.inFlight++
+	go func() { l.results <- l.executor.Do(ctx, t) }()
+}
+
+// done takes in how a task ended.
+func (l *loop) done(r apply.Result) {
+	l.inFlight--
+	if cancel := l.cancel[r.Task.ID]; cancel != nil {
+		cancel(nil)
+		delete(l.cancel, r.Task.ID)
+	}
+	l.engine.Done(r, time.Now())
+	l.logResult(r)
+	switch {
+	case errors.Is(r.Err, apply.ErrScope):
+		l.again = true // resolved anew when the loop next compiles
+	case r.Outcome == apply.Pruned:
+		l.pruned[r.Task.App] = append(l.pruned[r.Task.App], render.Name(r.Task.ID))
+	}
+	if r.Task.Cause == apply.Drift && r.Err == nil && r.Outcome != apply.Unchanged {
+		manager := first(r.Managers)
+		l.metrics.DriftCorrected(r.Task.ID.GroupKind.Kind, manager)
+		l.recorder.Record(status.DriftCorrected(r.Task.App, render.Name(r.Task.ID), manager, r.Fields))
+	}
+	if r.Task.ID.GroupKind.Kind == "CustomResourceDefinition" && r.Err == nil {
+		clear(l.unknown) // its kind may be served from now on
+	}
+	delete(l.unknown, r.Task.ID.GroupKind)
+}
+
+// observe takes in what a watch saw.
+func (l *loop) observe(e drift.Event) {
+	now := time.Now()
+	gk := e.Resource.GroupKind()
+	switch e.Kind {
+	case drift.Synced:
+		delete(l.syncing, gk)
+		l.engine.Synced(gk, e.ResourceVersion, e.Lives, now)
+	case drift.Changed:
+		l.engine.Observe(e.Live, now)
+	case drift.Deleted:
+		l.engine.Gone(e.Live.ID, e.Live.ResourceVersion, now)
+	case drift.Failed:
+		delete(l.syncing, gk)
+		if watchRefused(e.Err) {
+			l.watchErrs[gk] = e.Err
+			l.log.Warn().Str("gvk", gk.String()).Str("reason", kube.Explain(e.Err)).Msg("watch failed")
+		}
+		l.publishAt = now
+	case drift.Recovered:
+		delete(l.watchErrs, gk)
+		l.publishAt = now
+	}
+}
+
+// measure notes how long the stages of a commit took.
+func (l *loop) measure(now time.Time) {
+	if l.started.IsZero() || l.current == nil || l.current.commit != l.head.Commit || l.engine.Busy() {
+		return
+	}
+	if !l.applied {
+		l.applied = true
+		l.metrics.Stage(metrics.StageApply, now.Sub(l.started))
+	}
+	for _, s := range l.states {
+		if !s.Ready {
+			return
+		}
+	}
+	l.metrics.Stage(metrics.StageReady, now.Sub(l.started))
+	l.metrics.Synced(now)
+	l.started = time.Time{}
+}
+
+// needsPerson tells failures of the repository itself, which somebody has to mend, from those of the
+// way there, which pass.
+func needsPerson(kind gitsource.Kind) bool {
+	switch kind {
+	case gitsource.KindRewritten, gitsource.KindPath, gitsource.KindBranch, gitsource.KindEmpty, gitsource.KindNotFound:
+		return true
+	}
+	return false
+}
+
+// watchRefused tells an answer about the resource (forbidden, not served) from a server that cannot
+// answer at the moment.
+func watchRefused(err error) bool {
+	var s apierrors.APIStatus
+	return errors.As(err, &s) && s.Status().Code < 500 && !apierrors.IsTooManyRequests(err)
+}
+
+func first(list []string) string {
+	if len(list) == 0 {
+		return ""
+	}
+	return list[0]
+}

@@ -1,0 +1,381 @@
+package agent
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/holdfast-dev/holdfast/internal/apply"
+	"github.com/holdfast-dev/holdfast/internal/kube"
+	"github.com/holdfast-dev/holdfast/internal/metrics"
+	"github.com/holdfast-dev/holdfast/internal/render"
+	"github.com/holdfast-dev/holdfast/internal/status"
+)
+
+// publishEvery bounds how often the apps' states are worked out while much is going on.
+const publishEvery = 200 * time.Millisecond
+
+// app is what the loop keeps of one app on this cluster.
+type app struct {
+	compiledApp
+	// placed tells that the app belongs here at head.
+	placed bool
+	// changed is the commit that last changed the app here.
+	changed string
+	// timeout is head's health timeout.
+	timeout time.Duration
+	// corrected were counted by processes before this one.
+	corrected int64
+	lastDrift *time.Time
+	// heldSince keeps since when a gate holds.
+	heldSince map[status.Gate]time.Time
+	// state is what was published last.
+	state status.AppState
+}
+
+// restoredApp is an app as the cluster remembers it.
+func restoredApp(s status.AppState) *app {
+	a := &app{
+		changed: s.Changed, corrected: s.Drift.Corrected, lastDrift: s.Drift.Last,
+		heldSince: map[status.Gate]time.Time{}, state: s,
+	}
+	a.adopted = adopted{Revision: s.Changed, Content: s.Content}
+	for _, h := range s.Held {
+		a.heldSince[h.Gate] = h.Since
+	}
+	return a
+}
+
+// setApps takes over what was compiled.
+func (l *loop) setApps(c *compilation, now time.Time) {
+	for name, a := range l.apps {
+		if _, ok := c.apps[name]; !ok {
+			a.placed = false
+			a.compiledApp = compiledApp{}
+		}
+	}
+	for _, d := range c.desired.Apps {
+		ca, ok := c.apps[d.Name]
+		if !ok {
+			continue
+		}
+		a := l.apps[d.Name]
+		if a == nil {
+			a = &app{heldSince: map[status.Gate]time.Time{}}
+			l.apps[d.Name] = a
+		}
+		if a.adopted.Content != ca.adopted.Content || a.changed == "" {
+			a.changed = ca.adopted.Revision
+		}
+		a.compiledApp, a.placed, a.timeout = ca, true, d.HealthTimeout
+	}
+	for name := range l.apps {
+		l.dirtyApp(name)
+	}
+	l.publishAt = now
+}
+
+func (l *loop) dirtyApp(name string) {
+	if l.dirty == nil {
+		l.dirty = map[string]bool{}
+	}
+	l.dirty[name] = true
+}
+
+// publish works out how the apps stand, if anything changed, and tells everybody.
+func (l *loop) publish(ctx context.Context, now time.Time) {
+	for name := range l.engine.TakeChanged() {
+		l.dirtyApp(name)
+		if l.publishAt.IsZero() {
+			l.publishAt = now.Add(publishEvery)
+		}
+	}
+	if l.publishAt.IsZero() || now.Before(l.publishAt) && l.engine.Busy() || l.current == nil {
+		if l.current == nil {
+			l.publishAt = time.Time{}
+		}
+		return
+	}
+	l.publishAt = time.Time{}
+	l.logOutage()
+	problems := l.problems()
+	if fmt.Sprint(problems) != l.lastProblems {
+		l.lastProblems = fmt.Sprint(problems)
+		for name := range l.apps {
+			l.dirtyApp(name)
+		}
+	}
+	recompile := false
+	for name := range l.dirty {
+		before, known := l.states[name]
+		a := l.apps[name]
+		es := l.engine.State(name, now)
+		if (a == nil || !a.placed) && es.Objects == 0 && es.Orphans == 0 {
+			delete(l.apps, name)
+			delete(l.states, name)
+			l.metrics.Forget(name)
+			continue
+		}
+		if a == nil {
+			a = &app{heldSince: map[status.Gate]time.Time{}}
+			l.apps[name] = a
+		}
+		next := l.appState(name, a, es, problems, now)
+		a.state = next
+		l.states[name] = next
+		var previous *status.AppState
+		if known {
+			previous = &before
+		}
+		l.recorder.Record(status.Transitions(previous, &next)...)
+		if objects := l.pruned[name]; len(objects) > 0 {
+			l.recorder.Record(status.Pruned(name, objects))
+			delete(l.pruned, name)
+		}
+		l.metrics.App(name, len(next.Errors), gateNames(next.Held)...)
+		recompile = recompile || known && before.Ready != next.Ready
+	}
+	clear(l.dirty)
+	l.writer.Update(maps.Clone(l.states))
+	l.countObjects(now)
+	l.setReport(now)
+	if recompile && l.waitsForApp() {
+		l.compile(ctx)
+	}
+}
+
+// waitsForApp tells whether an app's content is held until another is Ready.
+func (l *loop) waitsForApp() bool {
+	for _, a := range l.apps {
+		if a.gate == status.GateDependsOn {
+			return true
+		}
+	}
+	return false
+}
+
+// problems are what is wrong with everything at once, in the words that each app shows.
+func (l *loop) problems() []string {
+	var out []string
+	if l.refused != nil {
+		out = append(out, l.refused.Error())
+	}
+	if !l.current.good {
+		for _, err := range l.current.errs {
+			out = append(out, err.Error())
+		}
+	}
+	return out
+}
+
+// appState puts together what is known of an app.
+func (l *loop) appState(name string, a *app, es apply.AppState, problems []string, now time.Time) status.AppState {
+	s := status.AppState{
+		Name: name, Revision: a.adopted.Revision, Changed: a.changed, Placement: l.current.commit,
+		Content: a.adopted.Content, HealthTimeout: a.timeout,
+		Proven: a.state.Proven, ProvenContents: a.state.ProvenContents,
+		Replicas: status.Replicas{Desired: es.Replicas, Ready: es.ReadyReplicas},
+		Objects:  es.Objects + es.Orphans, Suspended: es.Suspended,
+	}
+	for _, p := range problems {
+		s.Errors = append(s.Errors, status.ObjectError{Message: p})
+	}
+	if a.err != nil {
+		s.Errors = append(s.Errors, status.ObjectError{Message: a.err.Error()})
+	}
+	for gk, err := range l.watchErrs {
+		if l.engine.AppsOf(gk)[name] {
+			s.Errors = append(s.Errors, status.ObjectError{Object: gk.String(), Message: "watch: " + kube.Explain(err)})
+		}
+	}
+	for _, e := range es.Errors {
+		s.Errors = append(s.Errors, status.ObjectError{Object: render.Name(e.ID), Message: kube.Explain(e.Err)})
+	}
+	for _, f := range es.Fights {
+		s.Errors = append(s.Errors, status.ObjectError{Object: f, Message: "somebody keeps overwriting what Git declares: repairs are slowed down"})
+	}
+	slices.SortStableFunc(s.Errors, func(x, y status.ObjectError) int { return cmp.Compare(x.Object, y.Object) })
+	for _, w := range es.Waiting {
+		s.Waiting = append(s.Waiting, status.Waiting{Object: render.Name(w.ID), Message: w.Why})
+	}
+	s.Held = l.heldGates(a, es, now)
+	s.Drift = status.Drift{Corrected: a.corrected + int64(es.Corrected), Last: a.lastDrift}
+	if !es.LastDrift.IsZero() {
+		last := es.LastDrift
+		s.Drift.Last = &last
+	}
+	s.Ready = es.Ready && len(s.Errors) == 0 && !a.adopted.none() && !s.Suspended
+	before := a.state
+	switch {
+	case s.Ready && before.Ready && before.Content == s.Content && !before.Since.IsZero():
+		s.Since = before.Since
+	case s.Ready:
+		s.Since = now
+	case before.Ready || before.UnreadySince.IsZero() || before.Content != s.Content:
+		s.UnreadySince = now
+	default:
+		s.UnreadySince = before.UnreadySince
+	}
+	return s
+}
+
+// heldGates lists the gates that hold an app, and keeps since when.
+func (l *loop) heldGates(a *app, es apply.AppState, now time.Time) []status.Held {
+	reasons := map[status.Gate][]string{}
+	since := map[status.Gate]time.Time{}
+	if a.gate != "" {
+		reasons[a.gate] = []string{a.held}
+		since[a.gate] = now
+	}
+	for _, h := range es.Held {
+		if h.Expected {
+			continue
+		}
+		reasons[status.GatePrune] = append(reasons[status.GatePrune], fmt.Sprintf("%s: %s", listed(h.Objects), h.Reason))
+		if t, ok := since[status.GatePrune]; !ok || h.Since.Before(t) {
+			since[status.GatePrune] = h.Since
+		}
+	}
+	var held []status.Held
+	for gate, rs := range reasons {
+		t, ok := a.heldSince[gate]
+		if !ok {
+			t = since[gate]
+			a.heldSince[gate] = t
+		}
+		held = append(held, status.Held{Gate: gate, Since: t, Reason: strings.Join(rs, "; ")})
+	}
+	for gate := range a.heldSince {
+		if reasons[gate] == nil {
+			delete(a.heldSince, gate)
+		}
+	}
+	slices.SortFunc(held, func(x, y status.Held) int {
+		return cmp.Or(x.Since.Compare(y.Since), cmp.Compare(x.Gate, y.Gate))
+	})
+	return held
+}
+
+// maxListed bounds how many objects a reason names.
+const maxListed = 20
+
+func listed(objects []string) string {
+	if len(objects) <= maxListed {
+		return strings.Join(objects, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(objects[:maxListed], ", "), len(objects)-maxListed)
+}
+
+func gateNames(held []status.Held) []string {
+	names := make([]string, 0, len(held))
+	for _, h := range held {
+		names = append(names, string(h.Gate))
+	}
+	return names
+}
+
+func (l *loop) countObjects(now time.Time) {
+	counts := map[metrics.ObjectState]int{}
+	for _, name := range l.engine.Apps() {
+		s := l.engine.State(name, now)
+		held := 0
+		for _, h := range s.Held {
+			if !h.Expected {
+				held += len(h.Objects)
+			}
+		}
+		counts[metrics.StateCurrent] += s.Current
+		counts[metrics.StateFailed] += s.Failed
+		counts[metrics.StateProgressing] += len(s.Waiting)
+		counts[metrics.StateHeld] += held
+		counts[metrics.StateOrphan] += s.Orphans - held
+	}
+	l.metrics.Objects(counts)
+}
+
+// setReport renews what the HTTP server shows.
+func (l *loop) setReport(now time.Time) {
+	r := status.NewReport(status.Reporter{
+		Cluster: l.o.Cluster, Labels: l.current.labels, Agent: l.o.Version, Commit: l.headCommit(), Fetched: l.fetched,
+	}, l.states, now)
+	l.view.Store(&r)
+	if len(l.syncing) == 0 && len(l.kinds) >= len(l.engine.Kinds())-len(l.unknown) {
+		l.notReady(nil)
+		return
+	}
+	l.notReady(fmt.Errorf("%d kinds are not watched yet", len(l.syncing)+len(l.engine.Kinds())-len(l.kinds)))
+}
+
+func (l *loop) headCommit() string {
+	if l.head == nil {
+		return ""
+	}
+	return l.head.Commit
+}
+
+// report is called by the HTTP server.
+func (l *loop) report() status.Report {
+	if r := l.view.Load(); r != nil {
+		return *r
+	}
+	return status.NewReport(status.Reporter{Cluster: l.o.Cluster, Agent: l.o.Version}, nil, time.Now())
+}
+
+// readiness is called by the HTTP server: why the agent is not ready, or nil.
+func (l *loop) readiness() error { return *l.ready.Load() }
+
+func (l *loop) notReady(err error) { l.ready.Store(&err) }
+
+// logOutage says once that the API server cannot be worked with, and once that it can again.
+func (l *loop) logOutage() {
+	now := ""
+	if err := l.engine.Outage(); err != nil {
+		now = kube.Explain(err)
+	}
+	switch {
+	case now == l.outage:
+	case now != "":
+		l.log.Error().Str("reason", now).Msg("the API server is unavailable; everything waits")
+	default:
+		l.log.Info().Msg("the API server is available again")
+	}
+	l.outage = now
+}
+
+// logResult logs what a task did: at info what changed, once for each different failure.
+func (l *loop) logResult(r apply.Result) {
+	id := r.Task.ID
+	with := func(e *zerolog.Event) *zerolog.Event {
+		return e.Str("gvk", id.GroupKind.String()).Str("namespace", id.Namespace).Str("name", id.Name).
+			Str("app", r.Task.App).Str("action", string(r.Outcome)).Dur("took", r.Took)
+	}
+	var out *apply.UnavailableError
+	switch {
+	case errors.Is(r.Err, apply.ErrSuperseded), errors.As(r.Err, &out), errors.Is(r.Err, context.Canceled):
+		with(l.log.Debug()).Str("reason", r.Err.Error()).Msg("not done")
+	case r.Err != nil:
+		reason := kube.Explain(r.Err)
+		if l.failures[id] == reason {
+			with(l.log.Debug()).Str("reason", reason).Msg("failed again")
+			return
+		}
+		l.failures[id] = reason
+		with(l.log.Error()).Str("reason", reason).Msg(string(r.Task.Action) + " failed")
+	case r.Task.Cause == apply.Drift && r.Outcome != apply.Unchanged:
+		delete(l.failures, id)
+		with(l.log.Info()).Strs("managers", r.Managers).Strs("fields", r.Fields).Bool("missing", r.Task.Missing).Msg("drift corrected")
+	case r.Outcome == apply.Unchanged:
+		delete(l.failures, id)
+		with(l.log.Debug()).Msg("applied")
+	default:
+		delete(l.failures, id)
+		with(l.log.Info()).Str("why", r.Why).Msg("applied")
+	}
+}
