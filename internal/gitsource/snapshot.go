@@ -114,11 +114,7 @@ func (s *Snapshot) ReadDir(name string) ([]tree.Entry, error) {
 }
 
 func (s *Snapshot) resolve(name string) (tree.Entry, error) {
-	e, err := tree.Resolve(name, s.lstat, s.readlink)
-	if err == nil && e.Mode&fs.ModeIrregular != 0 {
-		return tree.Entry{}, errors.New("is a submodule, which is not fetched: put its files into the repository")
-	}
-	return e, err
+	return tree.Resolve(name, s.lstat, s.readlink)
 }
 
 // lstat describes an entry whose parents are directories.
@@ -139,10 +135,10 @@ func (s *Snapshot) lstat(name string) (tree.Entry, error) {
 		if !ok || element == ".git" {
 			return tree.Entry{}, fs.ErrNotExist
 		}
+		if te.mode == fs.ModeIrregular {
+			return tree.Entry{}, fmt.Errorf("%q is a submodule, which is not fetched: put its files into the repository", element)
+		}
 		if i < len(elements)-1 && !te.mode.IsDir() {
-			if te.mode == fs.ModeIrregular {
-				return tree.Entry{}, fmt.Errorf("%q is a submodule, which is not fetched", element)
-			}
 			return tree.Entry{}, fs.ErrNotExist
 		}
 		at = te.hash

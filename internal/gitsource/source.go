@@ -105,7 +105,7 @@ func (s *Source) restore(_ context.Context) error {
 		st = state{}
 	}
 	s.state = st
-	if st.Store != "" && filepath.IsLocal(st.Store) {
+	if st.Store != "" {
 		s.store, s.head, err = s.openHead(st)
 		var path *PathError
 		if errors.As(err, &path) {

@@ -42,6 +42,9 @@ func readState(dir string) (state, error) {
 	if err := json.Unmarshal(b, &s); err != nil {
 		return state{}, fmt.Errorf("%w: %w", errBadState, err)
 	}
+	if s.Commit != "" && !fullSHA.MatchString(s.Commit) || s.Store != filepath.Base(s.Store) && s.Store != "" || s.Store == ".." {
+		return state{}, errBadState
+	}
 	return s, nil
 }
 

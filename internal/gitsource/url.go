@@ -23,7 +23,8 @@ type address struct {
 var (
 	// scpLike is user@host:path, the short form of an SSH address.
 	scpLike = regexp.MustCompile(`^(?:([^@/\s]+)@)?([^:/@\s]+|\[[0-9a-fA-F:.]+\]):([^\s].*)$`)
-	control = regexp.MustCompile(`[\x00-\x20\x7f]`)
+	// hostName is a name, an IPv4 address, or an IPv6 address with its zone.
+	hostName = regexp.MustCompile(`^[\pL\pN._~]([\pL\pN._~-]*|[0-9a-fA-F:.]*(%[\pL\pN._~-]+)?)$|^:[0-9a-fA-F:.]*(%[\pL\pN._~-]+)?$`)
 )
 
 // parseAddress reads https://, http://, ssh://, file:// URLs, user@host:path, and local paths.
@@ -37,11 +38,12 @@ func parseAddress(raw string) (address, error) {
 	}
 	if !filepath.IsAbs(raw) && !strings.HasPrefix(raw, ".") {
 		if m := scpLike.FindStringSubmatch(raw); m != nil {
-			if strings.HasPrefix(m[2], "-") || control.MatchString(raw) {
-				return address{}, errors.New("the repository URL is not valid: odd characters")
-			}
 			user, password, _ := strings.Cut(m[1], ":")
-			return address{scheme: "ssh", host: strings.Trim(m[2], "[]"), path: m[3], user: user, password: password}, nil
+			a := address{scheme: "ssh", host: strings.Trim(m[2], "[]"), path: m[3], user: user, password: password}
+			if !hostName.MatchString(a.host) {
+				return address{}, errors.New("the repository URL's host is not valid")
+			}
+			return a, nil
 		}
 	}
 	abs, err := filepath.Abs(raw)
@@ -82,7 +84,7 @@ func parseURL(raw string) (address, error) {
 	if a.scheme != "file" && a.host == "" {
 		return address{}, errors.New("the repository URL has no host")
 	}
-	if strings.HasPrefix(a.host, "-") || control.MatchString(a.host) {
+	if a.scheme != "file" && !hostName.MatchString(a.host) {
 		return address{}, errors.New("the repository URL's host is not valid")
 	}
 	if a.path == "" {

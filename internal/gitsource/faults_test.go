@@ -1,0 +1,252 @@
+package gitsource
+
+import (
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/holdfast-dev/holdfast/internal/gittest"
+)
+
+// writeSecret writes files as the kubelet mounts a Secret: links to ..data, which is replaced as a whole.
+func writeSecret(t *testing.T, dir string, files map[string][]byte) {
+	t.Helper()
+	version, err := os.MkdirTemp(dir, "..v")
+	must(t, err)
+	for name, content := range files {
+		must(t, os.WriteFile(filepath.Join(version, name), content, 0o600))
+		link := filepath.Join(dir, name)
+		if _, err := os.Lstat(link); err != nil {
+			must(t, os.Symlink(filepath.Join("..data", name), link))
+		}
+	}
+	tmp := filepath.Join(dir, "..data_tmp")
+	must(t, os.Symlink(filepath.Base(version), tmp))
+	must(t, os.Rename(tmp, filepath.Join(dir, "..data")))
+}
+
+func TestFaultsAreNamedAndPass(t *testing.T) {
+	cases := []struct {
+		name    string
+		breakIt func(t *testing.T, f *fixture)
+		heal    func(t *testing.T, f *fixture)
+		kind    Kind
+		says    string
+	}{
+		{"server error", func(_ *testing.T, f *fixture) { f.server.AddFault(gittest.Fault{Status: 503, Body: "down for repair"}) }, nil, KindServer, "down for repair"},
+		{"server error in the fetch", func(_ *testing.T, f *fixture) {
+			f.server.AddFault(gittest.Fault{Status: 500, Method: "POST"})
+		}, nil, KindServer, "500"},
+		{"too many requests", func(_ *testing.T, f *fixture) { f.server.AddFault(gittest.Fault{Status: 429}) }, nil, KindServer, "429"},
+		{"cut in the list of refs", func(_ *testing.T, f *fixture) { f.server.AddFault(gittest.Fault{CutAfter: 60, Method: "GET"}) }, nil, KindCut, "broke"},
+		{"cut in mid-pack", func(_ *testing.T, f *fixture) { f.server.AddFault(gittest.Fault{CutAfter: 150, Method: "POST"}) }, nil, KindCut, "broke"},
+		{"never answers", func(_ *testing.T, f *fixture) { f.server.AddFault(gittest.Fault{Hang: true}) }, nil, KindTimeout, "stopped answering"},
+		{"never answers the fetch", func(_ *testing.T, f *fixture) {
+			f.server.AddFault(gittest.Fault{Hang: true, Method: "POST"})
+		}, nil, KindTimeout, "stopped answering"},
+		{"refused", func(t *testing.T, f *fixture) { must(t, f.server.Stop()) },
+			func(t *testing.T, f *fixture) { must(t, f.server.Resume()) }, KindUnreachable, "nothing listens"},
+		{"wrong password", func(_ *testing.T, f *fixture) { f.server.SetBasicAuth("ada", "other-secret") },
+			func(_ *testing.T, f *fixture) { f.server.SetBasicAuth("ada", "s3cret/word") }, KindAuth, "refused the credentials"},
+		{"forbidden", func(_ *testing.T, f *fixture) { f.server.AddFault(gittest.Fault{Status: 403}) }, nil, KindAuth, "may not read"},
+		{"not found", func(_ *testing.T, f *fixture) { f.server.AddFault(gittest.Fault{Status: 404}) }, nil, KindNotFound, "no such repository"},
+		{"not a Git server", func(_ *testing.T, f *fixture) { f.server.AddFault(gittest.Fault{Status: 200, Body: "<html>hello"}) }, nil, KindProtocol, "smart protocol"},
+		{"branch vanished", func(t *testing.T, f *fixture) {
+			must(t, f.repo.ForceBranch("other", "main"))
+			must(t, f.repo.DeleteBranch("main"))
+		}, func(t *testing.T, f *fixture) { must(t, f.repo.ForceBranch("main", "other")) }, KindBranch, "no branch main"},
+		{"repository emptied", func(t *testing.T, f *fixture) {
+			must(t, os.Rename(f.repo.Dir, f.repo.Dir+".away"))
+			_, err := gittest.InitRepo(f.repo.Dir)
+			must(t, err)
+		}, func(t *testing.T, f *fixture) {
+			must(t, os.RemoveAll(f.repo.Dir))
+			must(t, os.Rename(f.repo.Dir+".away", f.repo.Dir))
+		}, KindEmpty, "empty"},
+		{"redirect to plain http", func(_ *testing.T, f *fixture) {
+			f.server.AddFault(gittest.Fault{Redirect: "ftp://elsewhere.example"})
+		}, nil, KindProtocol, "redirects"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			f := setup(t, gittest.Options{})
+			f.opts.IdleTimeout = 300 * time.Millisecond
+			f.opts.CredentialsDir = t.TempDir()
+			writeSecret(t, f.opts.CredentialsDir, map[string][]byte{"username": []byte("ada\n"), "password": []byte("s3cret/word\n")})
+			f.server.SetBasicAuth("ada", "s3cret/word")
+			first, err := f.repo.Head("main")
+			must(t, err)
+			s := f.run()
+			snap := awaitCommit(t, s, first)
+
+			second := f.commitQuietly(c.breakIt, c.kind == KindBranch || c.kind == KindEmpty)
+			failed := awaitKind(t, s, c.kind)
+			if !strings.Contains(failed.Error(), c.says) {
+				t.Errorf("the error does not say %q: %v", c.says, failed)
+			}
+			if strings.Contains(failed.Error(), "s3cret") {
+				t.Errorf("the error holds the password: %v", failed)
+			}
+			if head, ok := s.Head(); !ok || head.Commit != first {
+				t.Errorf("the verified head is gone")
+			}
+			wantFile(t, snap, "fleet.yaml", "kind: Fleet\n")
+
+			if c.heal != nil {
+				c.heal(t, f)
+			} else {
+				f.server.ClearFaults()
+			}
+			awaitCommit(t, s, second)
+		})
+	}
+}
+
+// commitQuietly breaks the server and commits, in the order that lets the source see only the fault.
+func (f *fixture) commitQuietly(breakIt func(*testing.T, *fixture), commitFirst bool) string {
+	f.t.Helper()
+	if commitFirst {
+		// The repository itself goes away: what returns is the state before, which is the head already.
+		sha, err := f.repo.Head("main")
+		must(f.t, err)
+		breakIt(f.t, f)
+		return sha
+	}
+	breakIt(f.t, f)
+	return f.commit(gittest.Write("fleet.yaml", "kind: Fleet # 2\n"))
+}
+
+func TestCertificates(t *testing.T) {
+	t.Run("custom authority", func(t *testing.T) {
+		t.Parallel()
+		f := setup(t, gittest.Options{TLS: true})
+		f.opts.CredentialsDir = t.TempDir()
+		s := f.run()
+		err := awaitKind(t, s, KindCertificate)
+		if !strings.Contains(err.Error(), "ca.crt") {
+			t.Errorf("the error does not name ca.crt: %v", err)
+		}
+		writeSecret(t, f.opts.CredentialsDir, map[string][]byte{"ca.crt": f.server.CA()})
+		head, err := f.repo.Head("main")
+		must(t, err)
+		awaitCommit(t, s, head)
+	})
+	t.Run("expired", func(t *testing.T) {
+		t.Parallel()
+		f := setup(t, gittest.Options{TLS: true, Expired: true})
+		f.opts.CredentialsDir = t.TempDir()
+		writeSecret(t, f.opts.CredentialsDir, map[string][]byte{"ca.crt": f.server.CA()})
+		s := f.run()
+		if err := awaitKind(t, s, KindCertificate); !strings.Contains(err.Error(), "expired") {
+			t.Errorf("the error does not say expired: %v", err)
+		}
+	})
+	t.Run("client certificate", func(t *testing.T) {
+		t.Parallel()
+		f := setup(t, gittest.Options{TLS: true, ClientCertificate: true})
+		f.opts.CredentialsDir = t.TempDir()
+		files := map[string][]byte{"ca.crt": f.server.CA()}
+		writeSecret(t, f.opts.CredentialsDir, files)
+		s := f.run()
+		if err := awaitKind(t, s, KindCertificate); !strings.Contains(err.Error(), "tls.crt") {
+			t.Errorf("the error does not name tls.crt: %v", err)
+		}
+		var err error
+		files["tls.crt"], files["tls.key"], err = f.server.ClientCertificate()
+		must(t, err)
+		writeSecret(t, f.opts.CredentialsDir, files)
+		head, err := f.repo.Head("main")
+		must(t, err)
+		awaitCommit(t, s, head)
+	})
+}
+
+func TestRotatedCredentialsCountAtOnce(t *testing.T) {
+	t.Parallel()
+	f := setup(t, gittest.Options{})
+	f.opts.CredentialsDir = t.TempDir()
+	f.opts.Poll = time.Hour // only the change itself can cause the poll
+	writeSecret(t, f.opts.CredentialsDir, map[string][]byte{"bearerToken": []byte("old-token")})
+	f.server.SetBearer("new-token")
+	s := f.run()
+	awaitKind(t, s, KindAuth)
+	// Let the backoff grow, so that it is not what causes the poll.
+	for range 3 {
+		s.Poll()
+		awaitKind(t, s, KindAuth)
+	}
+	start := time.Now()
+	writeSecret(t, f.opts.CredentialsDir, map[string][]byte{"bearerToken": []byte("new-token")})
+	head, err := f.repo.Head("main")
+	must(t, err)
+	awaitCommit(t, s, head)
+	if took := time.Since(start); took > 2*time.Second {
+		t.Errorf("the rotated token took %s", took)
+	}
+}
+
+func TestRedirectKeepsCredentialsHome(t *testing.T) {
+	t.Parallel()
+	f := setup(t, gittest.Options{})
+	f.opts.CredentialsDir = t.TempDir()
+	writeSecret(t, f.opts.CredentialsDir, map[string][]byte{"username": []byte("ada"), "password": []byte("s3cret")})
+	// Another origin serves the same repository and notes what it is told.
+	var leaked atomic.Bool
+	target, err := url.Parse(f.server.URL())
+	must(t, err)
+	other := &http.Server{ReadHeaderTimeout: time.Minute, Handler: &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		if r.In.Header.Get("Authorization") != "" {
+			leaked.Store(true)
+		}
+		r.Out.Header.Set("X-Proxied", "yes")
+		r.SetURL(target)
+	}}}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	go func() { _ = other.Serve(l) }()
+	t.Cleanup(func() { _ = other.Close() })
+	f.server.AddFault(gittest.Fault{Redirect: "http://" + l.Addr().String(), Times: 1})
+
+	s := f.run()
+	head, err := f.repo.Head("main")
+	must(t, err)
+	awaitCommit(t, s, head)
+	if leaked.Load() {
+		t.Error("the redirect's target was told the credentials")
+	}
+}
+
+func TestProxy(t *testing.T) {
+	t.Parallel()
+	f := setup(t, gittest.Options{})
+	var hits atomic.Int64
+	target, err := url.Parse(f.server.URL())
+	must(t, err)
+	proxy := &http.Server{ReadHeaderTimeout: time.Minute, Handler: &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		if r.In.Host == "git.fleet.example" {
+			hits.Add(1)
+		}
+		r.SetURL(target)
+	}}}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	go func() { _ = proxy.Serve(l) }()
+	t.Cleanup(func() { _ = proxy.Close() })
+	f.opts.URL = "http://git.fleet.example/fleet.git"
+	f.opts.Proxy = "http://" + l.Addr().String()
+	s := f.run()
+	head, err := f.repo.Head("main")
+	must(t, err)
+	awaitCommit(t, s, head)
+	if hits.Load() == 0 {
+		t.Error("nothing went through the proxy")
+	}
+}
