@@ -17,9 +17,10 @@ COPY cmd ./cmd
 COPY internal ./internal
 ARG TARGETOS TARGETARCH
 ARG VERSION=dev
+ARG COMMIT=
 RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
     CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH \
-    go build -trimpath -ldflags "-s -w -X main.version=$VERSION" -o /out/holdfast ./cmd/agent
+    go build -trimpath -ldflags "-s -w -X main.version=$VERSION -X main.commit=$COMMIT" -o /out/holdfast ./cmd/agent
 
 # A user and a group to be, an empty home and data dir that this user owns: scratch has none of them.
 RUN mkdir -p /out/root/etc /out/root/tmp /out/root/var/lib/holdfast && \
@@ -33,11 +34,13 @@ COPY --from=build /out/root /
 COPY --from=build /out/holdfast /holdfast
 
 ARG VERSION=dev
+ARG COMMIT=
 LABEL org.opencontainers.image.title="Holdfast" \
       org.opencontainers.image.description="The agent that keeps a Kubernetes cluster as the fleet repository says" \
       org.opencontainers.image.source="https://github.com/holdfast-dev/holdfast" \
       org.opencontainers.image.licenses="Apache-2.0" \
-      org.opencontainers.image.version="$VERSION"
+      org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.revision="$COMMIT"
 
 # By number: with a name, the kubelet cannot tell that it is not root.
 USER 65532:65532

@@ -101,6 +101,30 @@ func TestPodIsRestricted(t *testing.T) {
 	}
 }
 
+// TestSettingsHaveOneSource holds that what is in the config file is not an argument as well: the argument would win.
+func TestSettingsHaveOneSource(t *testing.T) {
+	for _, values := range ciValues(t) {
+		manifest, _ := render(t, values.Values)
+		args := one[appsv1.StatefulSet](t, manifest, "StatefulSet").Spec.Template.Spec.Containers[0].Args
+		config, _ := values.Values["config"].(map[string]any)
+		for _, flag := range []string{"cluster", "repo", "branch", "path", "poll", "data-dir", "namespace", "listen", "log-format", "log-level"} {
+			given := 0
+			for _, arg := range args {
+				if strings.HasPrefix(arg, "--"+flag+"=") {
+					given++
+				}
+			}
+			want := 1
+			if config[flag] != nil {
+				want = 0
+			}
+			if given != want {
+				t.Errorf("values %q: --%s is given %d times, want %d: %v", values.Name, flag, given, want, args)
+			}
+		}
+	}
+}
+
 // TestRulesModeGrantsNoMore holds that the only way to cluster-admin is the mode that says so.
 func TestRulesModeGrantsNoMore(t *testing.T) {
 	for _, values := range ciValues(t) {

@@ -59,11 +59,15 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if and .Values.status.existingSecret .Values.status.repository (ne .Values.status.repository "none") -}}true{{- end -}}
 {{- end -}}
 
-{{- /* Settings that the chart passes as arguments: in the config file they would be ignored without a word. */ -}}
-{{- define "holdfast.checkConfig" -}}
-{{- range $key := list "cluster" "repo" "branch" "path" "poll" "credentials" "status-repo" "status-credentials" "data-dir" "namespace" "listen" "log-format" "dry-run" "config" "kubeconfig" -}}
-{{- if hasKey $.Values.config $key -}}
-{{- fail (printf "config.%s: the chart passes --%s itself; set the chart's own value for it" $key $key) -}}
-{{- end -}}
-{{- end -}}
+{{- /* The arguments that have a key in the config file, too, unless it is there: an argument would win over it. */ -}}
+{{- define "holdfast.adjustableArgs" -}}
+{{- $args := list (list "branch" .Values.repository.branch) (list "path" .Values.repository.path) (list "poll" .Values.repository.poll) -}}
+{{- $args = append $args (list "log-format" .Values.logFormat) -}}
+{{- $args = append $args (list "log-level" .Values.logLevel) -}}
+{{- if .Values.dryRun }}{{ $args = append $args (list "dry-run" "true") }}{{ end -}}
+{{- range $args }}
+{{- if not (hasKey $.Values.config (first .)) }}
+- {{ printf "--%s=%s" (first .) (last .) | quote }}
+{{- end }}
+{{- end }}
 {{- end -}}
