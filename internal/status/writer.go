@@ -241,7 +241,7 @@ func (w *Writer) plan(now time.Time) []planned {
 		}
 		different[d.App] = true
 		s := w.wanted[d.App]
-		out = append(out, planned{app: d.App, change: d.Change, status: wanted[d.App], due: e.due(d.Change, s.transient())})
+		out = append(out, planned{app: d.App, change: d.Change, status: wanted[d.App], due: e.due(d.Change, s.transient(now))})
 	}
 	for app, e := range w.entries {
 		if !different[app] {
@@ -255,7 +255,10 @@ func (w *Writer) plan(now time.Time) []planned {
 }
 
 // transient tells that the state is about to change by itself, so that it can be worth waiting for.
-func (s *AppState) transient() bool {
+func (s *AppState) transient(now time.Time) bool {
+	if at, ok := s.StallsAt(); ok && !now.Before(at) {
+		return false
+	}
 	return !s.Ready && !s.Suspended && len(s.Errors) == 0 && len(s.Held) == 0
 }
 

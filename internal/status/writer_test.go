@@ -138,7 +138,7 @@ func TestWriterSpendsOneWriteOnASmallCommit(t *testing.T) {
 
 		w.Update(one(progressing("c3"))) // slow: two writes, and a third when it counts as stalled
 		time.Sleep(70 * time.Second)
-		s.expect(t, "2.0s a c3 Progressing", "62.0s a c3 Progressing")
+		s.expect(t, "2.0s a c3 Progressing", "60.0s a c3 Progressing")
 		failed := progressing("c3")
 		failed.Errors = broken().Errors
 		w.Update(one(failed))
