@@ -116,6 +116,7 @@ func (f *files) documents(overlay, namespace string, res *Result) ([]*yaml.Node,
 	if err != nil {
 		return nil, err
 	}
+	res.Warnings = append(res.Warnings, tree.warnings...)
 	if tree.plain && namespace == "" {
 		nodes, err := f.plain(tree.list)
 		if !errors.Is(err, errNotPlain) {

@@ -27,6 +27,8 @@ type shape struct {
 	schema bool
 	// list has the resource files of a plain tree in order.
 	list []string
+	// warnings name fields that kustomize will drop.
+	warnings []string
 }
 
 // check walks the kustomizations that a build of dir comes to. kustomize itself would clone, fetch or
@@ -110,6 +112,10 @@ func (c *checker) load(dir string) (file string, k *types.Kustomization, err err
 	k = &types.Kustomization{}
 	if err := k.Unmarshal(content); err != nil {
 		return "", nil, fmt.Errorf("%s: %s", file, tidy(err))
+	}
+	for _, w := range *k.CheckDeprecatedFields() {
+		w, _, _ = strings.Cut(strings.TrimPrefix(w, "# Warning: "), " Run '")
+		c.shape.warnings = append(c.shape.warnings, file+": "+w)
 	}
 	k.FixKustomization()
 	return file, k, nil

@@ -55,7 +55,7 @@ type ClusterResult struct {
 	Duplicates []Duplicate
 }
 
-// Duplicate is one object that several apps declare.
+// Duplicate is one object that several apps declare. The namespace "default" is left out of its ID.
 type Duplicate struct {
 	ID   object.ObjMetadata
 	Apps []string

@@ -1,6 +1,7 @@
 package render
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"strings"
@@ -8,6 +9,8 @@ import (
 	"go.yaml.in/yaml/v3"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/kustomize/api/provider"
+	"sigs.k8s.io/kustomize/kyaml/kio"
+	kyaml "sigs.k8s.io/kustomize/kyaml/yaml"
 )
 
 // errNotPlain sends a build back to kustomize.
@@ -17,7 +20,6 @@ var errNotPlain = errors.New("not plain after all")
 // kustomize's own reader, and appends. kustomize compares every object with every other for that.
 // Without a transformer nothing is renamed, so there is no reference to follow either.
 func (f *files) plain(list []string) ([]*yaml.Node, error) {
-	factory := provider.NewDefaultDepProvider().GetResourceFactory()
 	var nodes []*yaml.Node
 	where := map[key]string{}
 	for _, file := range list {
@@ -25,7 +27,7 @@ func (f *files) plain(list []string) ([]*yaml.Node, error) {
 		if err != nil {
 			return nil, err
 		}
-		parsed, err := factory.RNodesFromBytes(b)
+		parsed, err := parse(b)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %s", file, tidy(err))
 		}
@@ -42,6 +44,31 @@ func (f *files) plain(list []string) ([]*yaml.Node, error) {
 		}
 	}
 	return nodes, nil
+}
+
+// parse reads a file of resources as kustomize does. A file without aliases, merge keys and lists
+// is spared kustomize's expansion, which copies every mapping once per level and takes most of the time.
+func parse(b []byte) ([]*kyaml.RNode, error) {
+	for _, sign := range []string{"*", "<<", "merge", "List"} {
+		if bytes.Contains(b, []byte(sign)) {
+			return provider.NewDefaultDepProvider().GetResourceFactory().RNodesFromBytes(b)
+		}
+	}
+	nodes, err := (&kio.ByteReader{Reader: bytes.NewReader(b), OmitReaderAnnotations: true}).Read()
+	if err != nil {
+		return nil, err
+	}
+	kept := nodes[:0]
+	for _, n := range nodes {
+		if n.IsNilOrEmpty() {
+			continue
+		}
+		if _, err := n.GetValidatedMetadata(); err != nil {
+			return nil, err
+		}
+		kept = append(kept, n)
+	}
+	return kept, nil
 }
 
 // annotations does to an object's annotations what kustomize does: all become strings. It says no to
