@@ -193,3 +193,40 @@ func TestCompaction(t *testing.T) {
 		time.Sleep(20 * time.Millisecond)
 	}
 }
+
+func TestLeftoversOfAKilledProcessAreSwept(t *testing.T) {
+	t.Parallel()
+	f := setup(t, gittest.Options{})
+	head, err := f.repo.Head("main")
+	must(t, err)
+	s := f.open()
+	stop := runSource(t, s)
+	awaitCommit(t, s, head)
+	stop()
+	current := s.currentStore()
+	must(t, s.Close())
+	// Killed while receiving a pack, before its index was there, while cloning, and while writing the state.
+	must(t, os.WriteFile(filepath.Join(current.packDir(), "tmp_pack_123"), []byte("PACK"), 0o600))
+	must(t, os.WriteFile(filepath.Join(current.packDir(), "pack-"+strings.Repeat("ab", 20)+".pack"), []byte("PACK"), 0o600))
+	must(t, os.MkdirAll(filepath.Join(f.opts.DataDir, "git", "20200101T000000.0", "objects", "pack"), 0o700))
+	must(t, os.WriteFile(filepath.Join(f.opts.DataDir, ".state.json-1"), []byte("{"), 0o600))
+
+	again := f.run()
+	snap, ok := again.Head()
+	if !ok || snap.Commit != head {
+		t.Fatal("the head is gone")
+	}
+	wantFile(t, snap, "fleet.yaml", "kind: Fleet\n")
+	awaitCommit(t, again, f.commit(gittest.Write("a", "1")))
+	entries, err := os.ReadDir(filepath.Join(f.opts.DataDir, "git"))
+	must(t, err)
+	if len(entries) != 1 {
+		t.Errorf("%d clones are left", len(entries))
+	}
+	if packs, _, err := again.currentStore().usage(); err != nil || packs != 2 {
+		t.Errorf("%d packs are left, %v", packs, err)
+	}
+	if _, err := os.Stat(filepath.Join(f.opts.DataDir, ".state.json-1")); err == nil {
+		t.Error("an unfinished state file is left")
+	}
+}

@@ -8,9 +8,12 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/rs/zerolog"
 
 	"github.com/holdfast-dev/holdfast/internal/gittest"
 )
@@ -225,7 +228,6 @@ func TestRedirectKeepsCredentialsHome(t *testing.T) {
 }
 
 func TestProxy(t *testing.T) {
-	t.Parallel()
 	f := setup(t, gittest.Options{})
 	var hits atomic.Int64
 	target, err := url.Parse(f.server.URL())
@@ -241,12 +243,137 @@ func TestProxy(t *testing.T) {
 	go func() { _ = proxy.Serve(l) }()
 	t.Cleanup(func() { _ = proxy.Close() })
 	f.opts.URL = "http://git.fleet.example/fleet.git"
-	f.opts.Proxy = "http://" + l.Addr().String()
+	f.opts.CredentialsDir = t.TempDir()
+	writeSecret(t, f.opts.CredentialsDir, map[string][]byte{"password": []byte("s3cret")})
+	head, err := f.repo.Head("main")
+	must(t, err)
+	for _, how := range []string{"option", "environment"} {
+		t.Run(how, func(t *testing.T) {
+			if how == "option" {
+				f.opts.Proxy = "http://" + l.Addr().String()
+			} else {
+				f.opts.Proxy = ""
+				t.Setenv("HTTP_PROXY", "http://"+l.Addr().String())
+			}
+			var log lockedBuffer
+			f.opts.Log = zerolog.New(&log)
+			f.opts.DataDir = t.TempDir()
+			hits.Store(0)
+			s, err := Open(t.Context(), f.opts)
+			must(t, err)
+			stop := runSource(t, s)
+			awaitCommit(t, s, head)
+			stop()
+			must(t, s.Close())
+			if hits.Load() == 0 {
+				t.Error("nothing went through the proxy")
+			}
+			if !strings.Contains(log.String(), "unencrypted") || strings.Contains(log.String(), "s3cret") {
+				t.Errorf("the log does not warn of credentials over plain http, or holds them: %s", log.String())
+			}
+		})
+	}
+}
+
+// lockedBuffer is a log that several goroutines write.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func TestFirstCloneIsCut(t *testing.T) {
+	t.Parallel()
+	f := setup(t, gittest.Options{})
+	f.server.AddFault(gittest.Fault{CutAfter: 300, Method: "POST", Times: 2})
 	s := f.run()
+	awaitKind(t, s, KindCut)
 	head, err := f.repo.Head("main")
 	must(t, err)
 	awaitCommit(t, s, head)
-	if hits.Load() == 0 {
-		t.Error("nothing went through the proxy")
+	entries, err := os.ReadDir(filepath.Join(f.opts.DataDir, "git"))
+	must(t, err)
+	if len(entries) != 1 {
+		t.Errorf("the broken clones left %d directories", len(entries))
 	}
+}
+
+// A port that accepts and never says anything must not hold up the source for ever.
+func TestSilentPort(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			t.Cleanup(func() { _ = conn.Close() })
+		}
+	}()
+	private, _, err := gittest.NewKeyPair("")
+	must(t, err)
+	server, err := gittest.StartSSH(t.TempDir())
+	must(t, err)
+	t.Cleanup(func() { _ = server.Close() })
+	for _, scheme := range []string{"ssh", "https", "http"} {
+		creds := t.TempDir()
+		writeSecret(t, creds, map[string][]byte{"identity": private, "known_hosts": server.KnownHosts()})
+		s, err := Open(t.Context(), Options{
+			URL: scheme + "://" + l.Addr().String() + "/fleet.git", DataDir: t.TempDir(),
+			CredentialsDir: creds, IdleTimeout: 200 * time.Millisecond,
+		})
+		must(t, err)
+		runSource(t, s)
+		awaitKind(t, s, KindTimeout)
+	}
+}
+
+func TestUnknownHostAndBadCredentialFiles(t *testing.T) {
+	cases := []struct {
+		name, url string
+		files     map[string][]byte
+		kind      Kind
+		says      string
+	}{
+		{"unknown host", "https://no-such-host.invalid/fleet.git", nil, KindUnreachable, "no-such-host.invalid"},
+		{"broken authority", "https://127.0.0.1:1/x", map[string][]byte{"ca.crt": []byte("nonsense")}, KindCredentials, "ca.crt"},
+		{"certificate without key", "https://127.0.0.1:1/x", map[string][]byte{"tls.crt": []byte("nonsense")}, KindCredentials, "only one of"},
+		{"no such directory", "file:///no/such/repository", nil, KindNotFound, "no such directory"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			o := Options{URL: c.url, DataDir: t.TempDir(), CredentialsDir: t.TempDir()}
+			writeSecret(t, o.CredentialsDir, c.files)
+			s, err := Open(t.Context(), o)
+			must(t, err)
+			runSource(t, s)
+			if err := awaitKind(t, s, c.kind); !strings.Contains(err.Error(), c.says) {
+				t.Errorf("the error does not say %q: %v", c.says, err)
+			}
+		})
+	}
+	t.Run("credentials directory missing", func(t *testing.T) {
+		t.Parallel()
+		s, err := Open(t.Context(), Options{URL: "https://127.0.0.1:1/x", DataDir: t.TempDir(), CredentialsDir: "/no/such/secret"})
+		must(t, err)
+		runSource(t, s)
+		if err := awaitKind(t, s, KindCredentials); !strings.Contains(err.Error(), "/no/such/secret") {
+			t.Errorf("the error does not name the directory: %v", err)
+		}
+	})
 }

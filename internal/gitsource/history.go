@@ -125,6 +125,8 @@ func (s *Source) acknowledged(ctx context.Context, st *store, candidate, base pl
 	}
 	text, err := s.options.AcceptHistory(snap)
 	switch {
+	case isCorrupt(err):
+		return err
 	case err != nil:
 		refusal.Reason = "acceptHistory cannot be read: " + oneLine(err.Error())
 		return refusal

@@ -136,8 +136,17 @@ func (s *Source) openHead(st state) (*store, *Snapshot, error) {
 
 func (s *Source) storeDir(name string) string { return filepath.Join(s.options.DataDir, "git", name) }
 
-// sweep removes stores that are not the current one.
+// sweep removes stores that are not the current one, and unfinished state files.
 func (s *Source) sweep() error {
+	unfinished, err := filepath.Glob(filepath.Join(s.options.DataDir, "."+stateFile+"-*"))
+	if err != nil {
+		return err
+	}
+	for _, path := range unfinished {
+		if err := os.Remove(path); err != nil {
+			return err
+		}
+	}
 	entries, err := os.ReadDir(filepath.Join(s.options.DataDir, "git"))
 	if err != nil {
 		return err

@@ -361,7 +361,12 @@ func (st *store) sweep() error {
 	}
 	for _, e := range entries {
 		name := e.Name()
-		if strings.HasPrefix(name, "tmp_pack_") || strings.HasSuffix(name, ".tmp") {
+		unfinished := strings.HasPrefix(name, "tmp_pack_") || strings.HasSuffix(name, ".tmp")
+		if base, ok := strings.CutSuffix(name, ".pack"); ok {
+			_, err := os.Stat(filepath.Join(st.packDir(), base+".idx"))
+			unfinished = errors.Is(err, os.ErrNotExist)
+		}
+		if unfinished {
 			if err := os.Remove(filepath.Join(st.packDir(), name)); err != nil {
 				return fmt.Errorf("sweep the repository: %w", err)
 			}
