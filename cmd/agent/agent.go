@@ -54,7 +54,7 @@ func newAgent() *cobra.Command {
 		Example: agentExample,
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			l := loader{lookupEnv: os.LookupEnv, stderr: cmd.ErrOrStderr(), given: map[string]string{}}
+			l := loader{lookupEnv: os.LookupEnv, stdout: cmd.OutOrStdout(), stderr: cmd.ErrOrStderr(), given: map[string]string{}}
 			cmd.Flags().Visit(func(f *pflag.Flag) { l.given[f.Name] = f.Value.String() })
 			return superviseAgent(cmd.Context(), l)
 		},
@@ -101,8 +101,8 @@ func superviseAgent(ctx context.Context, l loader) error {
 type loader struct {
 	lookupEnv func(string) (string, bool)
 	// given are the flags of the command line.
-	given  map[string]string
-	stderr io.Writer
+	given          map[string]string
+	stdout, stderr io.Writer
 }
 
 // file reads the configuration file; nil if none is named.
@@ -129,5 +129,7 @@ func (l loader) load(file *config.File) (agent.Options, error) {
 	if err := config.Fill(flags, config.Sources{LookupEnv: l.lookupEnv, File: file}); err != nil {
 		return agent.Options{}, err
 	}
-	return s.options(l.stderr)
+	o, err := s.options(l.stderr)
+	o.Out = l.stdout
+	return o, err
 }

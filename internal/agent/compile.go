@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -451,6 +452,8 @@ func definedScopes(apps []apply.App) map[schema.GroupKind]bool {
 	}
 	return m
 }
+
+func names[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
 func short(commit string) string {
 	if len(commit) > 12 {

@@ -290,7 +290,9 @@ func (s *appStatus) condition(kind string) metav1.Condition {
 	return metav1.Condition{}
 }
 
-func (s *appStatus) ready() bool { return s != nil && s.condition("Ready").Status == metav1.ConditionTrue }
+func (s *appStatus) ready() bool {
+	return s != nil && s.condition("Ready").Status == metav1.ConditionTrue
+}
 
 // errors joins the errors into one text.
 func (s *appStatus) errors() string {
@@ -415,4 +417,3 @@ func (e *env) mark() localcluster.Mark {
 	}
 	return m
 }
-

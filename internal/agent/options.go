@@ -3,6 +3,7 @@ package agent
 import (
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -27,8 +28,10 @@ type Options struct {
 	Namespace string
 	// Listen is the address of the HTTP server; "" = none.
 	Listen string
-	// DryRun plans and reports, and writes nothing.
+	// DryRun plans once against the live cluster, prints the plan to Out, and writes nothing.
 	DryRun bool
+	// Out is where results go: a dry run's plan.
+	Out io.Writer
 	// Version of the program.
 	Version string
 	// Log is where everything is logged.
