@@ -102,7 +102,7 @@ func (b builder) build(ctx context.Context) (string, error) {
 	if b.complete(dir) {
 		return dir, nil
 	}
-	if err := os.MkdirAll(b.root, 0o755); err != nil {
+	if err := os.MkdirAll(b.root, 0o750); err != nil {
 		return "", fmt.Errorf("make the cache folder: %w", err)
 	}
 	unlock, err := lockFile(ctx, dir+".lock", func() {
@@ -159,13 +159,13 @@ func (b builder) complete(dir string) bool {
 
 func (b builder) buildInto(ctx context.Context, work string) error {
 	begin := time.Now()
-	if err := os.MkdirAll(work, 0o755); err != nil {
+	if err := os.MkdirAll(work, 0o750); err != nil {
 		return fmt.Errorf("make the build folder: %w", err)
 	}
-	if err := os.WriteFile(filepath.Join(work, "go.mod"), b.mod, 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(work, "go.mod"), b.mod, 0o600); err != nil {
 		return fmt.Errorf("write the pinned versions: %w", err)
 	}
-	if err := os.WriteFile(filepath.Join(work, "go.sum"), b.sum, 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(work, "go.sum"), b.sum, 0o600); err != nil {
 		return fmt.Errorf("write the pinned checksums: %w", err)
 	}
 	b.say("building the servers of the local cluster once into %s; this takes some minutes", b.root)
@@ -185,7 +185,7 @@ func (b builder) buildInto(ctx context.Context, work string) error {
 		if err != nil {
 			return fmt.Errorf("read kwok's stage: %w", err)
 		}
-		if err := os.WriteFile(filepath.Join(work, filepath.Base(s)), data, 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(work, filepath.Base(s)), data, 0o600); err != nil {
 			return fmt.Errorf("keep kwok's stage: %w", err)
 		}
 	}

@@ -2,8 +2,10 @@ package localcluster
 
 import (
 	"context"
+	"crypto/ecdsa"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -16,9 +18,8 @@ import (
 // stopGrace is how long the API server may take to end after SIGTERM.
 const stopGrace = 20 * time.Second
 
-// Cluster is a running control plane. Its methods may be called from several goroutines,
-// except that StopAPIServer, KillAPIServer, StartAPIServer and Stop exclude each other's effects
-// only in the sense that each waits for the one before it.
+// Cluster is a running control plane. Its methods may be called from several goroutines; those that
+// start or stop something wait for one another.
 type Cluster struct {
 	name    string
 	dir     string
@@ -28,6 +29,8 @@ type Cluster struct {
 	port    int
 	admin   *http.Client
 	audit   auditReader
+	// accountKey signs the tokens of ServiceAccounts.
+	accountKey *ecdsa.PrivateKey
 
 	releasePort func() error
 	sweeper     *sweeper
@@ -47,22 +50,21 @@ type Cluster struct {
 // the start (and a first build) only. The caller calls Stop in the end; if it
 // does not live to do so, the cluster ends with it.
 func Start(ctx context.Context, options Options) (*Cluster, error) {
-	c, err := start(ctx, options)
-	if err != nil {
-		return nil, fmt.Errorf("start local cluster %q: %w", options.Name, err)
-	}
-	return c, nil
-}
-
-func start(ctx context.Context, options Options) (*Cluster, error) {
 	progress := options.Log
 	if progress == nil {
 		progress = os.Stderr // minutes without a word would look like a hang
 	}
 	options, err := options.complete()
-	if err != nil {
-		return nil, err
+	if err == nil {
+		var c *Cluster
+		if c, err = start(ctx, options, progress); err == nil {
+			return c, nil
+		}
 	}
+	return nil, fmt.Errorf("start local cluster %q: %w", options.Name, err)
+}
+
+func start(ctx context.Context, options Options, progress io.Writer) (*Cluster, error) {
 	bin, err := Build(ctx, progress)
 	if err != nil {
 		return nil, err
@@ -93,7 +95,7 @@ func (c *Cluster) run(ctx context.Context) error {
 	if c.port, c.releasePort, err = holdPort(); err != nil {
 		return err
 	}
-	if c.ca, err = writePKI(c.dir); err != nil {
+	if c.ca, c.accountKey, err = writePKI(c.dir); err != nil {
 		return err
 	}
 	if err := c.writeAuditPolicy(); err != nil {
@@ -192,12 +194,12 @@ func (c *Cluster) startAPIServerLocked(ctx context.Context) error {
 	}
 	if err := c.waitAPIServer(ctx, c.apiServer); err != nil {
 		// A server that cannot become ready is of no use to a next attempt.
-		return errors.Join(err, c.apiServer.stop(syscall.SIGKILL, stopGrace), c.forgetAPIServer())
+		err = errors.Join(err, c.apiServer.stop(syscall.SIGKILL, stopGrace))
+		c.apiServer = nil
+		return err
 	}
 	return nil
 }
-
-func (c *Cluster) forgetAPIServer() error { c.apiServer = nil; return nil }
 
 // Stop ends every process of the cluster at once and removes its folder (but for
 // Options.KeepDir). A second call does nothing.

@@ -44,6 +44,8 @@ func Up(ctx context.Context, options Options) (Info, error) {
 		return Info{}, errors.Join(fmt.Errorf("start local cluster %q: %w", options.Name, ErrExists), err)
 	}
 	options.Dir, options.KeepDir = dir, false
+	// Nobody follows this audit log, and the cluster may stay for weeks.
+	options.APIServerFlags = append([]string{"--audit-log-maxsize=50", "--audit-log-maxbackup=1"}, options.APIServerFlags...)
 	c, err := Start(ctx, options)
 	if err != nil {
 		return Info{}, err

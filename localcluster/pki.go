@@ -121,37 +121,38 @@ func encodePEM(kind string, der []byte) []byte {
 }
 
 // writePKI makes the cluster's authorities and keys, and writes what the API server reads to
-// pki/ in dir. It returns the authority that vouches for the API server and all its clients.
-func writePKI(dir string) (*authority, error) {
+// pki/ in dir. It returns the authority that vouches for the API server and all its clients, and the
+// key that signs the tokens of ServiceAccounts.
+func writePKI(dir string) (*authority, *ecdsa.PrivateKey, error) {
 	ca, err := newAuthority("localcluster")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	serving, err := ca.server("kube-apiserver", "localhost", "127.0.0.1", "10.96.0.1", "kubernetes",
 		"kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	// The front proxy has an authority of its own: whoever holds its certificate may claim
 	// to be any user, which no ordinary client of the cluster must be able to.
 	frontCA, err := newAuthority("localcluster front proxy")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	front, err := frontCA.client("front-proxy-client")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	saKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return nil, fmt.Errorf("make the key of service account tokens: %w", err)
+		return nil, nil, fmt.Errorf("make the key of service account tokens: %w", err)
 	}
 	saPEM, err := encodeKey(saKey)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := os.MkdirAll(filepath.Join(dir, "pki"), 0o700); err != nil {
-		return nil, fmt.Errorf("make the folder of keys: %w", err)
+		return nil, nil, fmt.Errorf("make the folder of keys: %w", err)
 	}
 	for name, data := range map[string][]byte{
 		"ca.crt":             ca.pem,
@@ -163,8 +164,8 @@ func writePKI(dir string) (*authority, error) {
 		"sa.key":             saPEM,
 	} {
 		if err := os.WriteFile(filepath.Join(dir, "pki", name), data, 0o600); err != nil {
-			return nil, fmt.Errorf("write %s: %w", name, err)
+			return nil, nil, fmt.Errorf("write %s: %w", name, err)
 		}
 	}
-	return ca, nil
+	return ca, saKey, nil
 }

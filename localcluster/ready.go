@@ -40,10 +40,16 @@ func newClient(ca []byte, pair keyPair) (*http.Client, error) {
 	}, nil
 }
 
-// waitAPIServer waits until the API server is ready, and fails at once when it or etcd ends.
+// waitAPIServer waits until the API server is ready and has made the first namespaces, which
+// its readiness does not include. It fails at once when the API server or etcd ends.
 func (c *Cluster) waitAPIServer(ctx context.Context, s *server) error {
 	return c.poll(ctx, []*server{s, c.etcd}, func(ctx context.Context) error {
-		return c.request(ctx, http.MethodGet, "/readyz", nil, nil)
+		for _, path := range []string{"/readyz", "/api/v1/namespaces/default", "/api/v1/namespaces/kube-system"} {
+			if err := c.request(ctx, http.MethodGet, path, nil, nil); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 }
 
@@ -140,7 +146,7 @@ type statusError struct {
 func (e *statusError) Error() string { return fmt.Sprintf("HTTP status %d: %s", e.code, e.body) }
 
 // request sends one request as the administrator and decodes the JSON answer into out, unless that is nil.
-func (c *Cluster) request(ctx context.Context, method, path string, body []byte, out any) (err error) {
+func (c *Cluster) request(ctx context.Context, method, path string, body []byte, out any) error {
 	return request(ctx, c.admin, method, c.URL()+path, body, out)
 }
 

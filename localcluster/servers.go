@@ -44,7 +44,7 @@ func (c *Cluster) apiServerArgs() []string {
 		"--service-cluster-ip-range=10.96.0.0/16", "--allow-privileged",
 		"--authorization-mode=Node,RBAC",
 		"--tls-cert-file=pki/apiserver.crt", "--tls-private-key-file=pki/apiserver.key", "--client-ca-file=pki/ca.crt",
-		"--service-account-issuer=https://kubernetes.default.svc.cluster.local",
+		"--service-account-issuer=" + issuer,
 		"--service-account-key-file=pki/sa.key", "--service-account-signing-key-file=pki/sa.key",
 		"--requestheader-client-ca-file=pki/front-proxy-ca.crt", "--requestheader-allowed-names=front-proxy-client",
 		"--requestheader-username-headers=X-Remote-User", "--requestheader-group-headers=X-Remote-Group",

@@ -15,7 +15,7 @@ import (
 // lockFile takes an exclusive lock that ends with the process. It calls busy once if it
 // has to wait.
 func lockFile(ctx context.Context, path string, busy func()) (unlock func(), err error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
 	}
