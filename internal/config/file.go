@@ -29,7 +29,7 @@ type File struct {
 // Read reads the file at path. A file that is not there is an error too: whoever names a
 // configuration file means it.
 func Read(path string) (*File, error) {
-	f, err := os.Open(path) //nolint:gosec // the path is the operator's own
+	f, err := os.Open(path)
 	if err != nil {
 		var pathErr *fs.PathError
 		if errors.As(err, &pathErr) {
