@@ -56,8 +56,6 @@ type AppStatusStatus struct {
 	Content string `json:"content,omitempty"`
 	// ProvenContents are the last contents that soaked here, newest first.
 	ProvenContents []string `json:"provenContents,omitempty"`
-	// Since is the start of uninterrupted Ready at this content.
-	Since *metav1.Time `json:"since,omitempty"`
 	// Objects is how many objects of the app this cluster has.
 	Objects int `json:"objects"`
 	// Replicas are the app's replicas on this cluster.

@@ -21,9 +21,6 @@ func NewAppStatusStatus(s *AppState, previous *AppStatusStatus, now time.Time) A
 		Replicas:       s.Replicas,
 		Drift:          AppStatusDrift{Corrected: s.Drift.Corrected, Last: metaTime(s.Drift.normal().Last)},
 	}
-	if s.Ready {
-		out.Since = metaTime(utcOrNil(s.Since))
-	}
 	for _, h := range s.Held[:min(len(s.Held), maxHeld)] {
 		out.Held = append(out.Held, AppStatusHeld{Gate: h.Gate, Since: metav1.NewTime(utc(h.Since)), Reason: clip(h.Reason, maxHeldReason)})
 	}
@@ -54,8 +51,10 @@ func (s *AppStatusStatus) state(name string) AppState {
 		Replicas:       s.Replicas,
 		Drift:          Drift{Corrected: s.Drift.Corrected},
 	}
-	if s.Since != nil {
-		out.Since = s.Since.Time
+	for _, c := range s.Conditions {
+		if c.Type == ConditionReady && c.Status == metav1.ConditionTrue {
+			out.Since = c.LastTransitionTime.Time
+		}
 	}
 	if s.Drift.Last != nil {
 		out.Drift.Last = &s.Drift.Last.Time

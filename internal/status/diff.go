@@ -72,7 +72,6 @@ func compare(have, want *AppStatusStatus) Change {
 func details(s *AppStatusStatus) AppStatusStatus {
 	out := *s
 	out.Placement, out.Proven = "", ""
-	out.Since = round(s.Since)
 	out.Drift.Last = round(s.Drift.Last)
 	out.ProvenContents = append([]string(nil), s.ProvenContents...)
 	out.Errors = append([]ObjectError(nil), s.Errors...)

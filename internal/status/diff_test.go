@@ -21,6 +21,7 @@ func TestDiff(t *testing.T) {
 		{"a commit that does", func(s *AppState) { s.Changed = "next" }, noon, News},
 		{"new content", func(s *AppState) { s.Content = "next" }, noon, News},
 		{"a proven content", func(s *AppState) { s.ProvenContents = Prove(s.ProvenContents, "next") }, noon, News},
+		{"ready anew between two writes", func(s *AppState) { s.Since = noon }, noon, Same},
 		{"no longer ready", func(s *AppState) { s.Ready = false }, noon, News},
 		{"released", func(s *AppState) { s.Held = nil }, noon, News},
 		{"held for another reason", func(s *AppState) {
@@ -76,7 +77,8 @@ func TestTransitions(t *testing.T) {
 		f(&s)
 		return &s
 	}
-	unready := edit(func(s *AppState) { s.Ready = false })
+	unready := edit(func(s *AppState) { s.Ready, s.Since = false, time.Time{} })
+	remembered := edit(func(s *AppState) { s.Ready = false })
 	many := edit(func(s *AppState) {
 		s.Ready = false
 		for range maxFailureEvents + 3 {
@@ -93,7 +95,7 @@ func TestTransitions(t *testing.T) {
 		{"ready again", unready, edit(func(s *AppState) { s.Since = noon }), []Event{{"storefront", false, EventSynced, "Ready at beef0000beef, 42 objects"}}},
 		{"still ready", &ready, &ready, nil},
 		{"ready at a new revision", &ready, edit(func(s *AppState) { s.Changed = "feed" }), []Event{{"storefront", false, EventSynced, "Ready at feed, 42 objects"}}},
-		{"ready after a restart", unready, &ready, nil},
+		{"ready after a restart", remembered, edit(func(s *AppState) { s.Since = noon }), nil},
 		{"held by intent", &ready, edit(func(s *AppState) { s.Held = []Held{{Gate: GateFreeze, Reason: "quarter end"}} }), []Event{{"storefront", false, EventHeld, "held by Freeze: quarter end"}}},
 		{"held by the brake", &ready, edit(func(s *AppState) { s.Held = []Held{{Gate: GatePrune, Reason: "all"}} }), []Event{{"storefront", true, EventHeld, "held by Prune: all"}}},
 		{"released", edit(func(s *AppState) { s.Held = []Held{{Gate: GatePrune}} }), &ready, []Event{{"storefront", false, EventReleased, "Prune holds no longer"}}},

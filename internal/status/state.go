@@ -28,7 +28,9 @@ type AppState struct {
 	ProvenContents []string
 	// Ready tells that every object of the adopted content is live and healthy and nothing failed.
 	Ready bool
-	// Since is the start of uninterrupted Ready at this content; zero if it is not Ready.
+	// Since is the start of uninterrupted Ready at this content; zero if it is not Ready. In what
+	// Writer.Load returns it is since when the app was Ready at the last write, and says no
+	// more than that it was: nobody has watched since.
 	Since time.Time
 	// UnreadySince is when the app was last Ready or when it began to be worked on, whichever is later; zero if
 	// it is Ready. With HealthTimeout it decides when the app counts as stalled.

@@ -44,8 +44,8 @@ func (e Event) kind() string {
 }
 
 // Transitions says what became of an app between two states; previous is nil for an app that is new here.
-// A restart is no news: an app that is Ready at the revision and since the time that Load returned
-// is not Synced again.
+// A restart is no news: an app that was Ready at the same revision when it was last written, as Load
+// tells, is not Synced again.
 func Transitions(previous, next *AppState) []Event {
 	if previous == nil {
 		previous = &AppState{}
@@ -91,7 +91,7 @@ func Transitions(previous, next *AppState) []Event {
 
 func readyBefore(previous, next *AppState) bool {
 	return previous.Changed == next.Changed &&
-		(previous.Ready || !previous.Since.IsZero() && utc(previous.Since).Equal(utc(next.Since)))
+		(previous.Ready || !previous.Since.IsZero())
 }
 
 func holds(held []Held, g Gate) bool {

@@ -21,6 +21,7 @@ const (
 	detailDelay    = 5 * time.Second // for counters and progress messages
 	retryFirst     = time.Second
 	retryMost      = time.Minute
+	retryRefused   = 10 * time.Minute // at most, while the kind is missing or a permission is
 	writeTimeout   = 15 * time.Second
 )
 
@@ -52,16 +53,24 @@ type Writer struct {
 	given   bool // Update has been called: before, nothing is known to be gone
 	wanted  map[string]AppState
 	entries map[string]*entry
+	// outage is a failure that is not one object's: the API server is away, the kind or a permission is
+	// missing. One request then tries for all.
+	outage failure
+}
+
+// failure is a series of failed requests.
+type failure struct {
+	count   int
+	retryAt time.Time
+	text    string // the last one's, logged already
 }
 
 // entry is what the Writer knows of one app's object.
 type entry struct {
-	written   *stored   // nil: not in the cluster
-	wroteAt   time.Time // the last write; zero after a restart
-	dirtyAt   time.Time // since when it differs from what is wanted; zero if it does not
-	failures  int
-	retryAt   time.Time
-	lastError string // logged already
+	written *stored   // nil: not in the cluster
+	wroteAt time.Time // the last write; zero after a restart
+	dirtyAt time.Time // since when it differs from what is wanted; zero if it does not
+	failure failure
 }
 
 // NewWriter returns a Writer that does nothing until Load, Update and Run are called.
@@ -75,7 +84,7 @@ func newWriter(s store, o WriterOptions) *Writer {
 
 // Load reads what the cluster remembers of this instance's apps and returns it by app name: the
 // adopted revision, the enforced placement, the proven contents, the drift counters, the gates that
-// held. Errors and readiness are not remembered. It is to be called once, before Update; an error means
+// held. Errors and readiness have to be seen anew; only Since tells that an app was Ready. It is to be called once, before Update; an error means
 // that nothing is known, not that there is nothing.
 func (w *Writer) Load(ctx context.Context) (map[string]AppState, error) {
 	found, err := w.store.list(ctx)
@@ -140,8 +149,13 @@ func (w *Writer) write(ctx context.Context, all bool) error {
 		if ctx.Err() != nil {
 			return errors.Join(append(errs, ctx.Err())...)
 		}
-		if err := w.do(ctx, j); err != nil {
-			errs = append(errs, err)
+		err := w.do(ctx, j)
+		if err == nil {
+			continue
+		}
+		errs = append(errs, err)
+		if !all && !ofOneObject(err) {
+			break
 		}
 	}
 	return errors.Join(errs...)
@@ -241,11 +255,11 @@ func (w *Writer) plan(now time.Time) []planned {
 		}
 		different[d.App] = true
 		s := w.wanted[d.App]
-		out = append(out, planned{app: d.App, change: d.Change, status: wanted[d.App], due: e.due(d.Change, s.transient(now))})
+		out = append(out, planned{app: d.App, change: d.Change, status: wanted[d.App], due: later(e.due(d.Change, s.transient(now)), w.outage.retryAt)})
 	}
 	for app, e := range w.entries {
 		if !different[app] {
-			e.dirtyAt, e.failures, e.retryAt = time.Time{}, 0, time.Time{}
+			e.dirtyAt, e.failure = time.Time{}, failure{}
 			if _, ok := w.wanted[app]; !ok && e.written == nil {
 				delete(w.entries, app)
 			}
@@ -271,7 +285,7 @@ func (e *entry) due(change Change, transient bool) time.Time {
 	case change == News && transient:
 		due = due.Add(transientDelay)
 	}
-	return later(due, later(e.wroteAt.Add(writeInterval), e.retryAt))
+	return later(due, later(e.wroteAt.Add(writeInterval), e.failure.retryAt))
 }
 
 func later(a, b time.Time) time.Time {
@@ -301,11 +315,15 @@ func (w *Writer) do(ctx context.Context, j job) error {
 		w.entries[j.app] = e
 	}
 	if err != nil {
-		w.failed(j.app, e, err)
+		f := &w.outage
+		if ofOneObject(err) {
+			f = &e.failure
+		}
+		w.failed(j.app, f, err)
 		return err
 	}
 	e.wroteAt = time.Now()
-	e.dirtyAt, e.failures, e.retryAt, e.lastError = time.Time{}, 0, time.Time{}, ""
+	e.dirtyAt, e.failure, w.outage = time.Time{}, failure{}, failure{}
 	if j.remove != nil {
 		e.written = nil
 		return nil
@@ -317,23 +335,32 @@ func (w *Writer) do(ctx context.Context, j job) error {
 	return nil
 }
 
+// ofOneObject tells whether a request failed because of what it carried: others may succeed.
+func ofOneObject(err error) bool {
+	return apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || apierrors.IsConflict(err) || apierrors.IsRequestEntityTooLargeError(err)
+}
+
 // failed notes a failure and when to try again: twice as long after each, with up to a quarter of
 // jitter. The caller holds mu.
-func (w *Writer) failed(app string, e *entry, err error) {
-	delay := retryMost
-	if e.failures < 6 {
-		delay = retryFirst << e.failures
+func (w *Writer) failed(app string, f *failure, err error) {
+	most := retryMost
+	refused := apierrors.IsForbidden(err) || apierrors.IsNotFound(err)
+	if refused {
+		most = retryRefused
 	}
-	e.failures++
-	e.retryAt = time.Now().Add(delay + rand.N(delay/4))
-	if text := err.Error(); text != e.lastError {
-		e.lastError = text
-		event := w.log.Warn().Err(err).Str("app", app).Dur("retry", delay)
-		if apierrors.IsForbidden(err) {
-			event = event.Str("hint", fmt.Sprintf("the agent needs list, get, create, patch and delete of %s", GVR.GroupResource()))
-		}
-		event.Msg("AppStatus not written")
+	delay := min(retryFirst<<min(f.count, 16), most)
+	f.count++
+	f.retryAt = time.Now().Add(delay + rand.N(delay/4))
+	text := err.Error()
+	if text == f.text {
+		return
 	}
+	f.text = text
+	event := w.log.Warn().Err(err).Str("app", app).Dur("retry", delay)
+	if refused {
+		event = event.Str("hint", fmt.Sprintf("the cluster must have the CRD of %s, and the agent must be allowed to list, get, create, patch and delete them", Kind))
+	}
+	event.Msg("AppStatus not written")
 }
 
 func (w *Writer) bind(app string, s *stored) {

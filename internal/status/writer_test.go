@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 )
 
@@ -168,7 +169,7 @@ func TestWriterIsSilentWhenNothingChanges(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := loaded["a"]; got.Changed != "c1" || !utc(got.Since).Equal(utc(state.Since)) || got.Ready {
+		if got := loaded["a"]; got.Changed != "c1" || got.Since.IsZero() || got.Ready {
 			t.Errorf("loaded %+v", got)
 		}
 		start(t, again)
@@ -190,6 +191,7 @@ func TestWriterGathersCounters(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		s.expect(t, "0.0s a c1 Ready", "5.0s a c1 Ready", "10.0s a c1 Ready")
+		synctest.Wait()
 		if got := s.objects["a"].status.Drift.Corrected; got != 100 {
 			t.Errorf("%d corrections are written", got)
 		}
@@ -209,6 +211,7 @@ func TestWriterRemovesOnlyWhatIsKnownToBeGone(t *testing.T) {
 		w.Update(map[string]AppState{})
 		time.Sleep(time.Minute)
 		s.expect(t, "0.0s a removed, uid-1")
+		synctest.Wait()
 		if len(w.entries) != 0 {
 			t.Errorf("%d entries are kept", len(w.entries))
 		}
@@ -231,12 +234,40 @@ func TestWriterTriesAgain(t *testing.T) {
 		if err := w.Flush(t.Context()); err != nil { // does not wait for its turn
 			t.Fatal(err)
 		}
+		synctest.Wait()
 		if got := len(s.trace); got != 1 {
 			t.Errorf("%d writes by Flush", got)
 		}
 		time.Sleep(time.Hour)
+		synctest.Wait()
 		if got := len(s.trace); got != 1 {
 			t.Errorf("%d writes in the end", got)
+		}
+	})
+}
+
+func TestWriterWithoutTheKind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newMemory()
+		w := run(t, s, WriterOptions{})
+		s.fail = apierrors.NewForbidden(GVR.GroupResource(), "a", errors.New("no"))
+		states := one(readyAt("c1"))
+		for i := range 300 {
+			name := fmt.Sprint("app-", i)
+			states[name] = AppState{Name: name, Changed: "c1"}
+		}
+		w.Update(states)
+		time.Sleep(10 * time.Hour)
+		s.mu.Lock()
+		if n := len(s.trace); n > 75 {
+			t.Errorf("%d tries in ten hours for 301 apps", n)
+		}
+		s.fail, s.trace = nil, nil
+		s.mu.Unlock()
+		time.Sleep(15 * time.Minute)
+		synctest.Wait()
+		if n := len(s.objects); n != 301 {
+			t.Errorf("%d objects in the end", n)
 		}
 	})
 }
