@@ -90,9 +90,12 @@ func (o Options) complete() (Options, error) {
 	return o, nil
 }
 
+// ErrName marks a name that no cluster can have.
+var ErrName = errors.New("not a DNS label of at most 40 characters")
+
 func checkName(name string) error {
 	if !validName.MatchString(name) {
-		return fmt.Errorf("cluster name %q is not a DNS label of at most 40 characters", name)
+		return fmt.Errorf("cluster name %q: %w", name, ErrName)
 	}
 	return nil
 }

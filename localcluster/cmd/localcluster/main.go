@@ -53,7 +53,8 @@ func main() {
 	switch {
 	case err == nil:
 		return
-	case errors.Is(err, errUsage), errors.Is(err, localcluster.ErrExists), errors.Is(err, localcluster.ErrNoCluster):
+	case errors.Is(err, errUsage), errors.Is(err, localcluster.ErrName),
+		errors.Is(err, localcluster.ErrExists), errors.Is(err, localcluster.ErrNoCluster):
 		fmt.Fprintf(os.Stderr, "localcluster: %v\nRun \"localcluster --help\" for how to use it.\n", err)
 		os.Exit(exitUsage)
 	default:

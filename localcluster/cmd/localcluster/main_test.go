@@ -26,6 +26,7 @@ func TestUsage(t *testing.T) {
 		{"flag of another command", "down a --bare", "", errUsage},
 		{"list with a name", "list a", "", errUsage},
 		{"negative nodes", "up a --nodes -1", "", errUsage},
+		{"impossible name", "up No_Name", "", localcluster.ErrName},
 		{"down of none", "down nobody", "", localcluster.ErrNoCluster},
 		{"empty list", "list", "no clusters", nil},
 		{"help", "--help", "Exit codes", nil},
@@ -34,7 +35,7 @@ func TestUsage(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			var out bytes.Buffer
 			err := run(t.Context(), strings.Fields(test.args), &out, &out)
-			if !errors.Is(err, test.err) {
+			if !errors.Is(err, test.err) { // nil only matches nil
 				t.Errorf("error %v, want %v", err, test.err)
 			}
 			if !strings.Contains(out.String(), test.out) {
