@@ -34,6 +34,7 @@ func newRoot(stdout, stderr io.Writer) *cobra.Command {
 		Short:         "Keeps Kubernetes clusters as one shared Git repository says",
 		Long:          rootLong,
 		Example:       rootExample,
+		Version:       buildInfo().Version,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args: func(cmd *cobra.Command, args []string) error {
