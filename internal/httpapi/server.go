@@ -105,7 +105,7 @@ func (s *Server) Run(ctx context.Context) error {
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 	}
-	s.options.Log.Info().Stringer("address", s.listener.Addr()).Msg("HTTP server listens")
+	s.options.Log.Debug().Stringer("address", s.listener.Addr()).Msg("HTTP server listens")
 	stopped := make(chan error, 1)
 	go func() { stopped <- server.Serve(s.listener) }()
 	select {
