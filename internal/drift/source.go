@@ -29,7 +29,10 @@ import (
 // of a fleet, do not come back all at once.
 const (
 	firstPause = 500 * time.Millisecond
-	maxPause   = 30 * time.Second
+	// A resource that is refused or not served will mostly stay so until somebody acts.
+	maxPause = 30 * time.Second
+	// A server that does not answer is tried more often: to be refused costs nothing, and healing waits.
+	maxOutage = 5 * time.Second
 	// steady is how long a watch must have lived for its end to be nothing unusual.
 	steady = 10 * time.Second
 )
@@ -86,7 +89,7 @@ func (s *source) run(ctx context.Context) {
 			s.reset()
 			continue // an expired version: list again at once
 		}
-		s.pause(ctx)
+		s.pause(ctx, maxPause)
 	}
 }
 
@@ -155,7 +158,7 @@ func (s *source) watch(ctx context.Context, opts metav1.ListOptions) (watch.Inte
 			return nil, err // a streamed list that the server does not do is read as pages instead
 		}
 		s.failed(ctx, err)
-		s.pause(ctx)
+		s.pause(ctx, maxOutage)
 	}
 }
 
@@ -240,9 +243,9 @@ func (s *source) reset() {
 }
 
 // pause waits before the next attempt, until ctx ends or somebody calls Retry.
-func (s *source) pause(ctx context.Context) {
+func (s *source) pause(ctx context.Context, longest time.Duration) {
 	s.mu.Lock()
-	d := min(firstPause<<min(s.pauses, 10), maxPause)
+	d := min(firstPause<<min(s.pauses, 10), longest)
 	s.pauses++
 	s.mu.Unlock()
 	d = d/2 + rand.N(d/2) //nolint:gosec // jitter

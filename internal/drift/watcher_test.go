@@ -353,7 +353,8 @@ func TestAPIServerRestarts(t *testing.T) {
 	if e := b.next(Synced, ""); len(e.Lives) != 2 {
 		t.Fatalf("got %+v", e.Lives)
 	}
-	if err := c.StopAPIServer(); err != nil {
+	// Killed, since a graceful stop waits for the watches to drain.
+	if err := c.KillAPIServer(); err != nil {
 		t.Fatal(err)
 	}
 	if e := b.next(Failed, ""); !strings.Contains(kube.Explain(e.Err), "API server") {
