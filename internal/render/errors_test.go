@@ -280,6 +280,14 @@ apiVersion: apps/v1beta1
 kind: Deployment
 metadata: {name: twice, namespace: shop}
 ---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: by-default, namespace: default}
+---
+apiVersion: apps/v1beta1
+kind: Deployment
+metadata: {name: by-default}
+---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRole
 metadata: {name: "system:good", namespace: dropped}
@@ -301,6 +309,7 @@ metadata: {name: "system:good", namespace: dropped}
 		`ConfigMap/shop/labels: metadata.labels["version"] is not a string`,
 		`Secret/shop/base64: data["password"] is not base64`,
 		`Secret/shop/number: stringData["password"] is not a string`,
+		`apps/Deployment/by-default: declared more than once`,
 		`apps/Deployment/shop/twice: declared more than once`,
 	}
 	if len(got) != len(want) {
@@ -332,23 +341,16 @@ func (f failing) Stat(p string) (tree.Entry, error) {
 	return f.memTree.Stat(p)
 }
 
-func (f failing) ReadFile(p string) ([]byte, error) {
-	if p == f.path+"#content" {
-		return nil, errDisk
-	}
-	return f.memTree.ReadFile(p)
-}
-
 // TestUnknownIsNotAbsent: kustomize takes a file that cannot be read for one that is not there.
 func TestUnknownIsNotAbsent(t *testing.T) {
-	files := archive(t, "-- apps/web/kustomization.yaml --\nresources: [a.yaml]\nnamePrefix: x-\ncomponents: [../c]\n-- apps/web/a.yaml --\n"+configMap+
+	files := archive(t, "-- apps/web/kustomization.yaml --\nresources: [a.yaml]\nnamePrefix: x-\ncomponents: [../c]\npatches: [{path: p.yaml}]\n-- apps/web/a.yaml --\n"+configMap+"-- apps/web/p.yaml --\n"+configMap+
 		"-- apps/c/kustomization.yaml --\napiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\nnameSuffix: x\n")
 	if _, err := build1(files, fleet.AppSpec{}); err != nil {
 		t.Fatal(err)
 	}
 	for _, p := range []string{
 		"apps/web", "apps/web/kustomization.yaml", "apps/web/kustomization.yml", "apps/web/Kustomization",
-		"apps/web/a.yaml", "apps/c", "apps/c/kustomization.yaml",
+		"apps/web/a.yaml", "apps/web/p.yaml", "apps/c", "apps/c/kustomization.yaml",
 	} {
 		t.Run(p, func(t *testing.T) {
 			_, err := build1(files, fleet.AppSpec{}, func(r *Request) { r.Tree = failing{files, p} })
