@@ -116,10 +116,9 @@ func (e *Engine) brings(o *entry) bool { return len(o.deps) > 0 }
 // dryRun applies without effect, and says from whom fields would be taken.
 func (x *Executor) dryRun(ctx context.Context, at target, o *entry) (*unstructured.Unstructured, string, error) {
 	send := func(force bool) ([]byte, error) {
-		raw, err := at.client.Patch(types.ApplyPatchType).AbsPath(at.segments()...).
+		return answer(at.client.Patch(types.ApplyPatchType).AbsPath(at.segments()...).
 			Param("fieldManager", x.manager).Param("force", fmt.Sprint(force)).Param("dryRun", "All").
-			Body(o.desired.JSON).SetHeader("Accept", "application/json").Do(ctx).Raw()
-		return raw, err
+			Body(o.desired.JSON).SetHeader("Accept", "application/json").Do(ctx))
 	}
 	taken := ""
 	raw, err := send(o.rec != nil && o.rec.Hash != "")

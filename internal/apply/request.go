@@ -46,14 +46,13 @@ func (t target) patch(ctx context.Context, kind types.PatchType, body []byte, ma
 	if kind == types.ApplyPatchType {
 		req = req.Param("force", fmt.Sprint(force))
 	}
-	res := req.Do(ctx).StatusCode(&code)
-	raw, err = res.Raw()
+	raw, err = answer(req.Do(ctx).StatusCode(&code))
 	return raw, code == http.StatusCreated, t.absent(err)
 }
 
 // get reads the object; ErrAbsent if the server says that it does not exist.
 func (t target) get(ctx context.Context, whole bool) ([]byte, error) {
-	raw, err := t.client.Get().AbsPath(t.segments()...).SetHeader("Accept", accept(whole)).Do(ctx).Raw()
+	raw, err := answer(t.client.Get().AbsPath(t.segments()...).SetHeader("Accept", accept(whole)).Do(ctx))
 	return raw, t.absent(err)
 }
 
@@ -69,7 +68,7 @@ func (t target) delete(ctx context.Context, uid types.UID) (gone bool, err error
 	if err != nil {
 		return false, fmt.Errorf("encode delete options: %w", err)
 	}
-	raw, err := t.client.Delete().AbsPath(t.segments()...).SetHeader("Content-Type", "application/json").Body(body).Do(ctx).Raw()
+	raw, err := answer(t.client.Delete().AbsPath(t.segments()...).SetHeader("Content-Type", "application/json").Body(body).Do(ctx))
 	if err = t.absent(err); err != nil {
 		return errors.Is(err, errAbsent), err
 	}
@@ -79,6 +78,14 @@ func (t target) delete(ctx context.Context, uid types.UID) (gone bool, err error
 		return false, fmt.Errorf("decode the answer to a deletion: %w", err)
 	}
 	return answer.Kind == "Status", nil
+}
+
+// answer returns the body, or the error with the server's own account of it, which Raw leaves out.
+func answer(res rest.Result) ([]byte, error) {
+	if err := res.Error(); err != nil {
+		return nil, err
+	}
+	return res.Raw()
 }
 
 // errAbsent: the server knows the resource and says that this object does not exist.
