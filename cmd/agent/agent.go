@@ -2,10 +2,11 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"os"
+	"strings"
 
-	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -84,7 +85,7 @@ func superviseAgent(ctx context.Context, l loader) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var changes <-chan config.File
 	if file != nil {
-		changes = config.Watch(ctx, file.Path, file.Content, first.Log)
+		changes = config.Watch(ctx, file.Path, file.Content, first.options.Log)
 	}
 	defer func() {
 		cancel()
@@ -93,7 +94,7 @@ func superviseAgent(ctx context.Context, l loader) error {
 			}
 		}
 	}()
-	s := supervisor{run: agent.Run, load: l.load, changes: changes, begin: func(log zerolog.Logger) { kube.LogTo(log) }}
+	s := supervisor{run: agent.Run, load: l.load, changes: changes, begin: kube.LogTo}
 	return s.supervise(ctx, first)
 }
 
@@ -118,18 +119,23 @@ func (l loader) file() (*config.File, error) {
 }
 
 // load returns checked options.
-func (l loader) load(file *config.File) (agent.Options, error) {
+func (l loader) load(file *config.File) (launch, error) {
 	flags := pflag.NewFlagSet("agent", pflag.ContinueOnError)
 	s := newSettings(flags)
 	for name, value := range l.given {
 		if err := flags.Set(name, value); err != nil {
-			return agent.Options{}, err
+			return launch{}, err
 		}
 	}
 	if err := config.Fill(flags, config.Sources{LookupEnv: l.lookupEnv, File: file}); err != nil {
-		return agent.Options{}, err
+		return launch{}, err
 	}
 	o, err := s.options(l.stderr)
+	if err != nil {
+		return launch{}, err
+	}
 	o.Out = l.stdout
-	return o, err
+	var all strings.Builder
+	flags.VisitAll(func(f *pflag.Flag) { fmt.Fprintf(&all, "%s=%q\n", f.Name, f.Value) })
+	return launch{options: o, settings: all.String()}, nil
 }

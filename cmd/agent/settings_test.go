@@ -19,10 +19,11 @@ func TestLoad(t *testing.T) {
 		lookupEnv: func(name string) (string, bool) { v, ok := env[name]; return v, ok },
 		given:     map[string]string{"cluster": "east", "poll": "30s"},
 	}
-	o, err := l.load(&config.File{Path: "c.yaml", Content: []byte("repo: file:///fleet\nbranch: other\ndry-run: true\nstatus-repo: none\n")})
+	loaded, err := l.load(&config.File{Path: "c.yaml", Content: []byte("repo: file:///fleet\nbranch: other\ndry-run: true\nstatus-repo: none\n")})
 	if err != nil {
 		t.Fatal(err)
 	}
+	o := loaded.options
 	for _, tc := range []struct {
 		name      string
 		got, want any

@@ -10,40 +10,48 @@ import (
 	"github.com/holdfast-dev/holdfast/internal/config"
 )
 
+// launch is what one agent is started with.
+type launch struct {
+	options agent.Options
+	// settings are the values of all flags, as text: equal texts mean that nothing is different.
+	settings string
+}
+
 // supervisor runs an agent, and anew with other options each time that the configuration changes.
 // Only one agent runs at any time: the next begins after all of the last has ended.
 type supervisor struct {
 	run     func(context.Context, agent.Options) error
-	load    func(*config.File) (agent.Options, error)
+	load    func(*config.File) (launch, error)
 	changes <-chan config.File
 	// begin is called before each run, while nothing runs.
 	begin func(zerolog.Logger)
 }
 
 // supervise returns when ctx has ended, with nil, or when the agent fails by itself.
-func (s *supervisor) supervise(ctx context.Context, o agent.Options) error {
+func (s *supervisor) supervise(ctx context.Context, now launch) error {
 	for {
-		next, err := s.until(ctx, o)
+		next, err := s.until(ctx, now)
 		if next == nil {
 			return err
 		}
 		if err != nil {
-			o.Log.Error().Err(err).Msg("agent ended with an error on the way to its new configuration")
+			now.options.Log.Error().Err(err).Msg("agent ended with an error on the way to its new configuration")
 		}
-		o = *next
+		now = *next
 	}
 }
 
-// until runs one agent to its end. It returns the options to go on with, or nil.
-func (s *supervisor) until(ctx context.Context, o agent.Options) (next *agent.Options, err error) {
+// until runs one agent to its end. It returns what to go on with, or nil.
+func (s *supervisor) until(ctx context.Context, now launch) (next *launch, err error) {
 	if ctx.Err() != nil {
 		return nil, nil //nolint:nilnil // told to stop
 	}
-	s.begin(o.Log)
+	log := now.options.Log
+	s.begin(log)
 	running, stop := context.WithCancel(ctx)
 	defer stop()
 	done := make(chan error, 1)
-	go func() { done <- s.run(running, o) }()
+	go func() { done <- s.run(running, now.options) }()
 	for {
 		select {
 		case err := <-done:
@@ -58,10 +66,14 @@ func (s *supervisor) until(ctx context.Context, o agent.Options) (next *agent.Op
 			}
 			changed, err := s.load(&file)
 			if err != nil {
-				o.Log.Error().Err(err).Msg("new configuration is wrong: the one in force stays")
+				log.Error().Err(err).Msg("new configuration is wrong: the one in force stays")
 				continue
 			}
-			o.Log.Info().Str("file", file.Path).Msg("configuration changed: starting anew with it")
+			if changed.settings == now.settings {
+				log.Info().Str("file", file.Path).Msg("configuration file changed, but no setting")
+				continue
+			}
+			log.Info().Str("file", file.Path).Msg("configuration changed: starting anew with it")
 			stop()
 			err = ended(<-done, running)
 			if ctx.Err() != nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -37,11 +38,13 @@ func newPlay(t *testing.T) (*play, *supervisor) {
 	}
 }
 
-func load(f *config.File) (agent.Options, error) {
-	if string(f.Content) == "wrong" {
-		return agent.Options{}, errors.New("wrong")
+// load takes the file's first line for the only setting.
+func load(f *config.File) (launch, error) {
+	cluster, _, _ := strings.Cut(string(f.Content), "\n")
+	if cluster == "wrong" {
+		return launch{}, errors.New("wrong")
 	}
-	return agent.Options{Cluster: string(f.Content), Log: zerolog.Nop()}, nil
+	return launch{options: agent.Options{Cluster: cluster, Log: zerolog.Nop()}, settings: cluster}, nil
 }
 
 func (p *play) run(ctx context.Context, o agent.Options) error {
@@ -72,14 +75,19 @@ func TestSupervise(t *testing.T) {
 		{name: "a new file", files: []string{"second", "third"}, want: []string{"first", "second", "third"}},
 		{name: "a wrong file leaves the agent alone", files: []string{"wrong"}, want: []string{"first"}},
 		{name: "a wrong file, then a good one", files: []string{"wrong", "second"}, want: []string{"first", "second"}},
+		{name: "a file that changes no setting", files: []string{"first\n# a comment"}, want: []string{"first"}},
 		{name: "the agent fails by itself", fail: errors.New("no such luck"), want: []string{"first"}, wantErr: true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p, s := newPlay(t)
 				ctx, cancel := context.WithCancel(t.Context())
+				first, err := load(&config.File{Content: []byte("first")})
+				if err != nil {
+					t.Fatal(err)
+				}
 				result := make(chan error, 1)
-				go func() { result <- s.supervise(ctx, agent.Options{Cluster: "first", Log: zerolog.Nop()}) }()
+				go func() { result <- s.supervise(ctx, first) }()
 				for _, content := range tc.files {
 					p.changes <- config.File{Path: "c.yaml", Content: []byte(content)}
 				}
@@ -90,7 +98,7 @@ func TestSupervise(t *testing.T) {
 				} else {
 					cancel()
 				}
-				err := <-result
+				err = <-result
 				cancel()
 				if (err != nil) != tc.wantErr {
 					t.Errorf("error %v, want one: %v", err, tc.wantErr)
