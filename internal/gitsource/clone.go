@@ -36,7 +36,7 @@ func (s *Source) replace(ctx context.Context, l *link, a *Attempt, why error) er
 	}
 	err := s.cloneAndSwap(ctx, l, a, full)
 	if err != nil {
-		return s.remember(tip, err)
+		return s.remember(ctx, tip, err)
 	}
 	if repaired {
 		a.Changed = true // those who could not read are told to try again

@@ -2,6 +2,7 @@ package gitsource
 
 import (
 	"fmt"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -73,7 +74,7 @@ func TestWhatAPollAndAFetchCost(t *testing.T) {
 	connections := map[string]bool{}
 	for _, r := range requests {
 		connections[r.Remote] = true
-		if r.Method != "GET" || r.UserAgent != "holdfast/test" {
+		if r.Method != http.MethodGet || r.UserAgent != "holdfast/test" {
 			t.Errorf("%s %s by %q", r.Method, r.Path, r.UserAgent)
 		}
 	}
@@ -88,7 +89,7 @@ func TestWhatAPollAndAFetchCost(t *testing.T) {
 	var sent int64
 	posts := 0
 	for _, r := range f.server.Requests() {
-		if r.Method == "POST" {
+		if r.Method == http.MethodPost {
 			posts++
 			sent += r.Sent
 		}

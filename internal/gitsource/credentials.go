@@ -35,7 +35,7 @@ func readCredentials(dir string) (credentials, error) {
 		"identity": &c.identity, "known_hosts": &c.knownHosts,
 		"ca.crt": &c.ca, "tls.crt": &c.cert, "tls.key": &c.key,
 	} {
-		b, err := os.ReadFile(filepath.Join(dir, name)) //nolint:gosec // the operator's own directory
+		b, err := os.ReadFile(filepath.Join(dir, name))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}

@@ -1,6 +1,7 @@
 package gitsource
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -13,52 +14,42 @@ import (
 	"github.com/holdfast-dev/holdfast/internal/gittest"
 )
 
-// packFiles are the files of the current store's packs with this ending.
-func packFiles(t *testing.T, s *Source, suffix string) []string {
-	t.Helper()
+// eachPack does something to every file of the current store's packs with this ending.
+func eachPack(s *Source, suffix string, do func(path string) error) error {
 	files, err := filepath.Glob(filepath.Join(s.currentStore().packDir(), "*"+suffix))
-	must(t, err)
-	if len(files) == 0 {
-		t.Fatal("the store has no packs")
+	if err == nil && len(files) == 0 {
+		err = errors.New("the store has no packs")
 	}
-	return files
+	for _, path := range files {
+		err = errors.Join(err, do(path))
+	}
+	return err
 }
 
-var damages = map[string]func(t *testing.T, s *Source){
-	"pack removed": func(t *testing.T, s *Source) {
-		for _, p := range packFiles(t, s, ".pack") {
-			must(t, os.Remove(p))
-		}
+var damages = map[string]func(s *Source) error{
+	"pack removed":  func(s *Source) error { return eachPack(s, ".pack", os.Remove) },
+	"index removed": func(s *Source) error { return eachPack(s, ".idx", os.Remove) },
+	"pack truncated": func(s *Source) error {
+		return eachPack(s, ".pack", func(path string) error { return os.Truncate(path, 40) })
 	},
-	"index removed": func(t *testing.T, s *Source) {
-		for _, p := range packFiles(t, s, ".idx") {
-			must(t, os.Remove(p))
-		}
-	},
-	"pack truncated": func(t *testing.T, s *Source) {
-		for _, p := range packFiles(t, s, ".pack") {
-			must(t, os.Chmod(p, 0o600))
-			must(t, os.Truncate(p, 40))
-		}
-	},
-	"garbage": func(t *testing.T, s *Source) {
-		for _, p := range packFiles(t, s, ".pack") {
-			must(t, os.Chmod(p, 0o600))
-			b, err := os.ReadFile(p)
-			must(t, err)
+	"garbage": func(s *Source) error {
+		return eachPack(s, ".pack", func(path string) error {
+			b, err := os.ReadFile(path)
 			for i := 12; i < len(b); i++ {
 				b[i] ^= 0x55
 			}
-			must(t, os.WriteFile(p, b, 0o600))
-		}
+			return errors.Join(err, os.WriteFile(path, b, 0o600))
+		})
 	},
-	"whole clone removed": func(t *testing.T, s *Source) { must(t, os.RemoveAll(s.currentStore().dir)) },
-	"state garbage": func(t *testing.T, s *Source) {
-		must(t, os.WriteFile(filepath.Join(s.options.DataDir, stateFile), []byte("{"), 0o600))
+	"whole clone removed": func(s *Source) error { return os.RemoveAll(s.currentStore().dir) },
+	"state garbage":       func(s *Source) error { return spoilState(s, "{") },
+	"state names another store": func(s *Source) error {
+		return spoilState(s, `{"store":"../..","commit":"zz"}`)
 	},
-	"state names another store": func(t *testing.T, s *Source) {
-		must(t, os.WriteFile(filepath.Join(s.options.DataDir, stateFile), []byte(`{"store":"../..","commit":"zz"}`), 0o600))
-	},
+}
+
+func spoilState(s *Source, content string) error {
+	return os.WriteFile(filepath.Join(s.options.DataDir, stateFile), []byte(content), 0o600)
 }
 
 func TestDamageIsFoundAtOpenAndRepaired(t *testing.T) {
@@ -72,7 +63,7 @@ func TestDamageIsFoundAtOpenAndRepaired(t *testing.T) {
 			stop := runSource(t, s)
 			awaitCommit(t, s, head)
 			stop()
-			damage(t, s)
+			must(t, damage(s))
 			must(t, s.Close())
 
 			again := f.run()
@@ -91,7 +82,7 @@ func TestDamageKeepsTheVerifiedBase(t *testing.T) {
 	stop := runSource(t, s)
 	awaitCommit(t, s, base)
 	stop()
-	damages["garbage"](t, s)
+	must(t, damages["garbage"](s))
 	must(t, s.Close())
 	// Meanwhile the branch is rewritten: losing the objects must not lose the refusal.
 	f.commit(gittest.From(base+"~1"), gittest.Write("a", "other"))
@@ -114,7 +105,7 @@ func TestDamageIsFoundWhenReading(t *testing.T) {
 			stop := runSource(t, s)
 			snap := awaitCommit(t, s, head)
 			stop()
-			damages[name](t, s)
+			must(t, damages[name](s))
 			must(t, s.currentStore().reload()) // forget open files
 
 			if _, err := snap.ReadFile("apps/shop/app.yaml"); err == nil {
@@ -177,8 +168,6 @@ func TestCompaction(t *testing.T) {
 	awaitKind(t, s, KindRewritten)
 
 	// Stores that no snapshot needs go away.
-	runtime.KeepAlive(old)
-	old = nil
 	deadline := time.Now().Add(10 * time.Second)
 	for {
 		runtime.GC()

@@ -21,8 +21,8 @@ import (
 // writeSecret writes files as the kubelet mounts a Secret: links to ..data, which is replaced as a whole.
 func writeSecret(t *testing.T, dir string, files map[string][]byte) {
 	t.Helper()
-	version, err := os.MkdirTemp(dir, "..v")
-	must(t, err)
+	version := filepath.Join(dir, "..v"+filepath.Base(t.TempDir())) // a new name each time
+	must(t, os.Mkdir(version, 0o700))
 	for name, content := range files {
 		must(t, os.WriteFile(filepath.Join(version, name), content, 0o600))
 		link := filepath.Join(dir, name)
@@ -38,42 +38,42 @@ func writeSecret(t *testing.T, dir string, files map[string][]byte) {
 func TestFaultsAreNamedAndPass(t *testing.T) {
 	cases := []struct {
 		name    string
-		breakIt func(t *testing.T, f *fixture)
-		heal    func(t *testing.T, f *fixture)
+		breakIt func(f *fixture)
+		heal    func(f *fixture)
 		kind    Kind
 		says    string
 	}{
-		{"server error", func(_ *testing.T, f *fixture) { f.server.AddFault(gittest.Fault{Status: 503, Body: "down for repair"}) }, nil, KindServer, "down for repair"},
-		{"server error in the fetch", func(_ *testing.T, f *fixture) {
+		{"server error", func(f *fixture) { f.server.AddFault(gittest.Fault{Status: 503, Body: "down for repair"}) }, nil, KindServer, "down for repair"},
+		{"server error in the fetch", func(f *fixture) {
 			f.server.AddFault(gittest.Fault{Status: 500, Method: "POST"})
 		}, nil, KindServer, "500"},
-		{"too many requests", func(_ *testing.T, f *fixture) { f.server.AddFault(gittest.Fault{Status: 429}) }, nil, KindServer, "429"},
-		{"cut in the list of refs", func(_ *testing.T, f *fixture) { f.server.AddFault(gittest.Fault{CutAfter: 60, Method: "GET"}) }, nil, KindCut, "broke"},
-		{"cut in mid-pack", func(_ *testing.T, f *fixture) { f.server.AddFault(gittest.Fault{CutAfter: 150, Method: "POST"}) }, nil, KindCut, "broke"},
-		{"never answers", func(_ *testing.T, f *fixture) { f.server.AddFault(gittest.Fault{Hang: true}) }, nil, KindTimeout, "stopped answering"},
-		{"never answers the fetch", func(_ *testing.T, f *fixture) {
+		{"too many requests", func(f *fixture) { f.server.AddFault(gittest.Fault{Status: 429}) }, nil, KindServer, "429"},
+		{"cut in the list of refs", func(f *fixture) { f.server.AddFault(gittest.Fault{CutAfter: 60, Method: "GET"}) }, nil, KindCut, "broke"},
+		{"cut in mid-pack", func(f *fixture) { f.server.AddFault(gittest.Fault{CutAfter: 150, Method: "POST"}) }, nil, KindCut, "broke"},
+		{"never answers", func(f *fixture) { f.server.AddFault(gittest.Fault{Hang: true}) }, nil, KindTimeout, "stopped answering"},
+		{"never answers the fetch", func(f *fixture) {
 			f.server.AddFault(gittest.Fault{Hang: true, Method: "POST"})
 		}, nil, KindTimeout, "stopped answering"},
-		{"refused", func(t *testing.T, f *fixture) { must(t, f.server.Stop()) },
-			func(t *testing.T, f *fixture) { must(t, f.server.Resume()) }, KindUnreachable, "nothing listens"},
-		{"wrong password", func(_ *testing.T, f *fixture) { f.server.SetBasicAuth("ada", "other-secret") },
-			func(_ *testing.T, f *fixture) { f.server.SetBasicAuth("ada", "s3cret/word") }, KindAuth, "refused the credentials"},
-		{"forbidden", func(_ *testing.T, f *fixture) { f.server.AddFault(gittest.Fault{Status: 403}) }, nil, KindAuth, "may not read"},
-		{"not found", func(_ *testing.T, f *fixture) { f.server.AddFault(gittest.Fault{Status: 404}) }, nil, KindNotFound, "no such repository"},
-		{"not a Git server", func(_ *testing.T, f *fixture) { f.server.AddFault(gittest.Fault{Status: 200, Body: "<html>hello"}) }, nil, KindProtocol, "smart protocol"},
-		{"branch vanished", func(t *testing.T, f *fixture) {
-			must(t, f.repo.ForceBranch("other", "main"))
-			must(t, f.repo.DeleteBranch("main"))
-		}, func(t *testing.T, f *fixture) { must(t, f.repo.ForceBranch("main", "other")) }, KindBranch, "no branch main"},
-		{"repository emptied", func(t *testing.T, f *fixture) {
-			must(t, os.Rename(f.repo.Dir, f.repo.Dir+".away"))
+		{"refused", func(f *fixture) { must(f.t, f.server.Stop()) },
+			func(f *fixture) { must(f.t, f.server.Resume()) }, KindUnreachable, "nothing listens"},
+		{"wrong password", func(f *fixture) { f.server.SetBasicAuth("ada", "other-secret") },
+			func(f *fixture) { f.server.SetBasicAuth("ada", "s3cret/word") }, KindAuth, "refused the credentials"},
+		{"forbidden", func(f *fixture) { f.server.AddFault(gittest.Fault{Status: 403}) }, nil, KindAuth, "may not read"},
+		{"not found", func(f *fixture) { f.server.AddFault(gittest.Fault{Status: 404}) }, nil, KindNotFound, "no such repository"},
+		{"not a Git server", func(f *fixture) { f.server.AddFault(gittest.Fault{Status: 200, Body: "<html>hello"}) }, nil, KindProtocol, "smart protocol"},
+		{"branch vanished", func(f *fixture) {
+			must(f.t, f.repo.ForceBranch("other", "main"))
+			must(f.t, f.repo.DeleteBranch("main"))
+		}, func(f *fixture) { must(f.t, f.repo.ForceBranch("main", "other")) }, KindBranch, "no branch main"},
+		{"repository emptied", func(f *fixture) {
+			must(f.t, os.Rename(f.repo.Dir, f.repo.Dir+".away"))
 			_, err := gittest.InitRepo(f.repo.Dir)
-			must(t, err)
-		}, func(t *testing.T, f *fixture) {
-			must(t, os.RemoveAll(f.repo.Dir))
-			must(t, os.Rename(f.repo.Dir+".away", f.repo.Dir))
+			must(f.t, err)
+		}, func(f *fixture) {
+			must(f.t, os.RemoveAll(f.repo.Dir))
+			must(f.t, os.Rename(f.repo.Dir+".away", f.repo.Dir))
 		}, KindEmpty, "empty"},
-		{"redirect to plain http", func(_ *testing.T, f *fixture) {
+		{"redirect to plain http", func(f *fixture) {
 			f.server.AddFault(gittest.Fault{Redirect: "ftp://elsewhere.example"})
 		}, nil, KindProtocol, "redirects"},
 	}
@@ -92,6 +92,7 @@ func TestFaultsAreNamedAndPass(t *testing.T) {
 
 			second := f.commitQuietly(c.breakIt, c.kind == KindBranch || c.kind == KindEmpty)
 			failed := awaitKind(t, s, c.kind)
+			t.Log(failed)
 			if !strings.Contains(failed.Error(), c.says) {
 				t.Errorf("the error does not say %q: %v", c.says, failed)
 			}
@@ -104,7 +105,7 @@ func TestFaultsAreNamedAndPass(t *testing.T) {
 			wantFile(t, snap, "fleet.yaml", "kind: Fleet\n")
 
 			if c.heal != nil {
-				c.heal(t, f)
+				c.heal(f)
 			} else {
 				f.server.ClearFaults()
 			}
@@ -114,16 +115,16 @@ func TestFaultsAreNamedAndPass(t *testing.T) {
 }
 
 // commitQuietly breaks the server and commits, in the order that lets the source see only the fault.
-func (f *fixture) commitQuietly(breakIt func(*testing.T, *fixture), commitFirst bool) string {
+func (f *fixture) commitQuietly(breakIt func(*fixture), commitFirst bool) string {
 	f.t.Helper()
 	if commitFirst {
 		// The repository itself goes away: what returns is the state before, which is the head already.
 		sha, err := f.repo.Head("main")
 		must(f.t, err)
-		breakIt(f.t, f)
+		breakIt(f)
 		return sha
 	}
-	breakIt(f.t, f)
+	breakIt(f)
 	return f.commit(gittest.Write("fleet.yaml", "kind: Fleet # 2\n"))
 }
 

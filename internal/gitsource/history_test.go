@@ -2,6 +2,7 @@ package gitsource
 
 import (
 	"errors"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -206,7 +207,7 @@ func TestSnapshotOfAnOlderCommit(t *testing.T) {
 		}
 	}
 	for _, r := range f.server.Requests() {
-		if r.Method == "POST" {
+		if r.Method == http.MethodPost {
 			t.Errorf("an unknown commit cost a fetch although the whole branch is here: %s", r.Path)
 		}
 	}

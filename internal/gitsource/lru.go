@@ -33,7 +33,7 @@ func (c *lru[K, V]) get(key K) (V, bool) {
 		return zero, false
 	}
 	c.order.MoveToFront(e)
-	return e.Value.(*lruItem[K, V]).value, true //nolint:forcetypeassert // only put fills the list
+	return e.Value.(*lruItem[K, V]).value, true // only put fills the list
 }
 
 func (c *lru[K, V]) put(key K, value V, cost int64) {
@@ -48,7 +48,7 @@ func (c *lru[K, V]) put(key K, value V, cost int64) {
 	c.items[key] = c.order.PushFront(&lruItem[K, V]{key: key, value: value, cost: cost})
 	for c.used += cost; c.used > c.limit; {
 		e := c.order.Back()
-		old := e.Value.(*lruItem[K, V]) //nolint:forcetypeassert // only put fills the list
+		old := e.Value.(*lruItem[K, V]) // only put fills the list
 		c.order.Remove(e)
 		delete(c.items, old.key)
 		c.used -= old.cost

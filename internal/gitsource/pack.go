@@ -104,7 +104,7 @@ func copyPack(f *os.File, r io.Reader) (sum []byte, size int64, err error) {
 
 func writeIndex(index *idxfile.MemoryIndex, path string) (err error) {
 	tmp := path + ".tmp"
-	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600) //nolint:gosec // in the data dir
+	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
 		return fmt.Errorf("write pack index: %w", err)
 	}
@@ -161,7 +161,7 @@ func indexPack(ctx context.Context, f io.ReadSeeker) (*idxfile.MemoryIndex, erro
 		if e.hash.IsZero() {
 			return nil, fmt.Errorf("%w: the delta at %d has no base in it", errBadPack, e.offset)
 		}
-		w.Add(e.hash, uint64(e.offset), e.crc) //nolint:gosec // an offset is not negative
+		w.Add(e.hash, uint64(max(e.offset, 0)), e.crc)
 	}
 	if _, err := f.Seek(-packTrailer, io.SeekEnd); err != nil {
 		return nil, fmt.Errorf("index pack: %w", err)
@@ -199,7 +199,7 @@ func scanPack(ctx context.Context, scanner *packfile.Scanner) (entries []*packEn
 			return nil, nil, fmt.Errorf("%w: %w", errBadPack, err)
 		}
 		e := &packEntry{offset: oh.Offset, typ: oh.Type, length: oh.Length, delta: oh.Type.IsDelta()}
-		var sink io.Writer = io.Discard
+		sink := io.Discard
 		var hasher plumbing.Hasher
 		if !e.delta {
 			hasher = plumbing.NewHasher(oh.Type, oh.Length)

@@ -12,13 +12,14 @@ import (
 
 // link is one conversation with the server, from its advertisement on.
 type link struct {
-	ad     advert
-	conv   conversation
-	ctx    context.Context //nolint:containedctx // ends with the link
-	guard  *guard
-	agent  string
-	source *Source
-	used   bool
+	ad      advert
+	conv    conversation
+	ctx     context.Context // of the conversation: it ends with the link
+	guard   *guard
+	agent   string
+	address address
+	secrets []string
+	used    bool
 }
 
 // dial asks the server what it has. It reads the credentials anew. Its errors are classified.
@@ -28,11 +29,10 @@ func (s *Source) dial(ctx context.Context, op string) (*link, error) {
 		return nil, &Error{Kind: KindCredentials, Op: op, URL: s.address.String(), Reason: scrub(oneLine(err.Error()), nil)}
 	}
 	creds = creds.with(s.address)
-	l := &link{agent: s.options.UserAgent, source: s}
-	l.ctx, l.guard = newGuard(ctx, s.options.IdleTimeout, s.options.Timeout)
-	err = l.open(s, creds)
-	if err != nil {
-		err = classify(l.ctx, op, s.address, creds.secrets(), err)
+	ctx, g := newGuard(ctx, s.options.IdleTimeout, s.options.Timeout)
+	l := &link{ctx: ctx, guard: g, agent: s.options.UserAgent, address: s.address, secrets: creds.secrets()}
+	if err := l.open(s, creds); err != nil {
+		err = classify(ctx, op, l.address, l.secrets, err)
 		l.close()
 		return nil, err
 	}
@@ -90,8 +90,7 @@ func (l *link) fetch(op string, st *store, w wanted) (received int64, err error)
 	w.tip, w.agent = l.ad.tip, l.agent
 	received, err = l.receive(st, w)
 	if err != nil {
-		creds, _ := readCredentials(l.source.options.CredentialsDir) // only to take secrets out of the text
-		return received, classify(l.ctx, op, l.source.address, creds.with(l.source.address).secrets(), err)
+		return received, classify(l.ctx, op, l.address, l.secrets, err)
 	}
 	return received, nil
 }
@@ -168,7 +167,7 @@ func (s *Source) poll(ctx context.Context, a *Attempt) error {
 		s.reportDamage(err)
 		return s.replace(ctx, nil, a, err)
 	case err != nil:
-		return s.remember(tip, err)
+		return s.remember(ctx, tip, err)
 	}
 	return s.compactIfDue(ctx, nil, a)
 }
@@ -231,7 +230,7 @@ func (s *Source) local(err error) error {
 }
 
 // remember keeps a decision about a commit that only a new commit can change.
-func (s *Source) remember(tip plumbing.Hash, err error) error {
+func (s *Source) remember(ctx context.Context, tip plumbing.Hash, err error) error {
 	if k := KindOf(err); k == KindRewritten || k == KindPath {
 		s.mu.Lock()
 		s.refused = refusal{tip: tip, err: err}
@@ -239,7 +238,7 @@ func (s *Source) remember(tip plumbing.Hash, err error) error {
 		return err
 	}
 	if KindOf(err) == "" {
-		return classify(context.Background(), "verify", s.address, nil, err)
+		return classify(ctx, "verify", s.address, nil, err)
 	}
 	return err
 }

@@ -99,7 +99,7 @@ func FuzzScrub(f *testing.F) {
 	f.Add("Get https://ada:", "s3cret", "@host/x: refused")
 	f.Add("Authorization: Bearer ", "abc", "")
 	f.Fuzz(func(t *testing.T, before, secret, after string) {
-		if len(secret) < 4 || strings.Contains("***", secret) || strings.Contains(before+"***"+after, secret) {
+		if len(secret) < 4 || strings.Trim(secret, "*") == "" || strings.Contains(before+"***"+after, secret) {
 			return
 		}
 		for _, form := range []string{secret, url.QueryEscape(secret), url.PathEscape(secret)} {

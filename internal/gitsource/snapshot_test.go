@@ -209,7 +209,6 @@ func TestLargeFiles(t *testing.T) {
 	_, err := f.repo.Git("config", "core.bigFileThreshold", "1m") // as a server treats what is above 512 MiB
 	must(t, err)
 	head := f.commit(gittest.Write("apps/shop/model.bin", string(blob)), gittest.Write("apps/shop/limit.bin", strings.Repeat("x", tree.MaxFile)))
-	blob = nil
 	runtime.GC()
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)

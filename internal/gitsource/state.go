@@ -32,7 +32,7 @@ const stateFile = "state.json"
 // readState returns the zero state when there is none; a file that cannot be decoded gives an error.
 func readState(dir string) (state, error) {
 	var s state
-	b, err := os.ReadFile(filepath.Join(dir, stateFile)) //nolint:gosec // in the data dir
+	b, err := os.ReadFile(filepath.Join(dir, stateFile))
 	if errors.Is(err, os.ErrNotExist) {
 		return s, nil
 	}

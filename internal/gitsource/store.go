@@ -86,7 +86,10 @@ func openStore(dir string) (*store, error) {
 		return nil, fmt.Errorf("open repository: %w", err)
 	}
 	st := &store{dir: dir, trees: newLRU[plumbing.Hash, *directory](treeCache)}
-	return st, st.reload()
+	if err := st.reload(); err != nil {
+		return nil, err
+	}
+	return st, nil
 }
 
 // reload makes packs visible that were added since.
@@ -138,7 +141,7 @@ func (st *store) setShallow(hs []plumbing.Hash) error {
 }
 
 func readShallow(path string) (map[plumbing.Hash]bool, error) {
-	b, err := os.ReadFile(path) //nolint:gosec // in the data dir
+	b, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil //nolint:nilnil // no file, no boundary
 	}
@@ -278,7 +281,7 @@ func (st *store) walk(ctx context.Context, from plumbing.Hash, visit func(plumbi
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		n := heap.Pop(queue).(dated) //nolint:forcetypeassert // only dated is pushed
+		n := heap.Pop(queue).(dated) // only dated is pushed
 		if !visit(n.hash) {
 			return ends, nil
 		}
@@ -323,7 +326,7 @@ func (q byDate) Less(i, j int) bool {
 	return q[i].commit.Committer.When.After(q[j].commit.Committer.When)
 }
 func (q byDate) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
-func (q *byDate) Push(x any)   { *q = append(*q, x.(dated)) } //nolint:forcetypeassert // only dated is pushed
+func (q *byDate) Push(x any)   { *q = append(*q, x.(dated)) } // only dated is pushed
 func (q *byDate) Pop() any {
 	old := *q
 	last := old[len(old)-1]

@@ -1,6 +1,7 @@
 package gittest
 
 import (
+	"bytes"
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/pem"
@@ -149,7 +150,7 @@ func (s *SSHServer) serve(conn net.Conn) {
 		PublicKeyCallback: func(_ ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
 			s.mu.Lock()
 			defer s.mu.Unlock()
-			if s.authorized != nil && string(s.authorized.Marshal()) == string(key.Marshal()) {
+			if s.authorized != nil && bytes.Equal(s.authorized.Marshal(), key.Marshal()) {
 				return &ssh.Permissions{}, nil
 			}
 			return nil, errRefused
@@ -223,7 +224,7 @@ func (s *SSHServer) exec(command string, ch ssh.Channel) uint32 {
 		_, _ = fmt.Fprintf(ch.Stderr(), "fatal: '%s' does not appear to be a git repository\n", name) // best effort
 		return 128
 	}
-	cmd := exec.Command("git", "upload-pack", dir) //nolint:gosec // a repository of the test
+	cmd := exec.Command("git", "upload-pack", dir)
 	cmd.Env = Environment()
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = ch, ch, ch.Stderr()
 	if err := cmd.Run(); err != nil {
