@@ -46,7 +46,7 @@ test-short: ## Run the tests that need no cluster
 lint: $(GOLANGCI) ## Check formatting, go vet and the linters, in every module
 	@unformatted=$$(gofmt -l $(GO_DIRS)) && test -z "$$unformatted" || { echo "not formatted (make fmt):"; echo "$$unformatted"; exit 1; } >&2
 	$(call in-each,go vet ./...)
-	$(call in-each,$(GOLANGCI) run --config $(CURDIR)/.golangci.yml ./...)
+	$(call in-each,$(GOLANGCI) run --allow-serial-runners --config $(CURDIR)/.golangci.yml ./...)
 
 # The linter is pinned, with all it depends on, in a module of its own.
 $(GOLANGCI): tools/go.mod tools/go.sum
@@ -63,8 +63,8 @@ generate: ## Write the generated files anew
 	go generate ./...
 
 .PHONY: fmt
-fmt: ## Format all Go files
-	gofmt -w $(GO_DIRS)
+fmt: $(GOLANGCI) ## Format all Go files, imports included
+	$(GOLANGCI) fmt --config .golangci.yml $(addsuffix /...,$(GO_DIRS))
 
 .PHONY: demo
 demo: ## Three clusters, one repository, one edited line: see it work (KEEP=1 leaves it running)

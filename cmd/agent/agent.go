@@ -90,7 +90,7 @@ func superviseAgent(ctx context.Context, l loader) error {
 	defer func() {
 		cancel()
 		if changes != nil {
-			for range changes { //nolint:revive // until the watch has ended
+			for range changes { // until the watch has ended
 			}
 		}
 	}()

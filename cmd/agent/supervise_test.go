@@ -25,6 +25,7 @@ type play struct {
 }
 
 func newPlay(t *testing.T) (*play, *supervisor) {
+	t.Helper()
 	p := &play{t: t, changes: make(chan config.File), fail: make(chan error)}
 	return p, &supervisor{
 		run:     p.run,
