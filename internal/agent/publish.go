@@ -112,7 +112,6 @@ func (l *loop) publish(ctx context.Context, now time.Time) {
 			l.dirtyApp(name)
 		}
 	}
-	recompile := false
 	for name := range l.dirty {
 		before, known := l.states[name]
 		a := l.apps[name]
@@ -140,21 +139,29 @@ func (l *loop) publish(ctx context.Context, now time.Time) {
 			delete(l.pruned, name)
 		}
 		l.metrics.App(name, len(next.Errors), gateNames(next.Held)...)
-		recompile = recompile || known && before.Ready != next.Ready
 	}
 	clear(l.dirty)
 	l.writer.Update(maps.Clone(l.states))
 	l.countObjects(now)
 	l.setReport(now)
-	if recompile && l.waitsForApp() {
+	if !l.compiling && l.released() {
 		l.compile(ctx)
 	}
 }
 
-// waitsForApp tells whether an app's content is held until another is Ready.
-func (l *loop) waitsForApp() bool {
+// released tells whether an app that waits for others need not any more, so that its content can be
+// adopted. It is asked whenever states were worked out: those that a compilation began with may have
+// changed while it ran.
+func (l *loop) released() bool {
 	for _, a := range l.apps {
-		if a.gate == status.GateDependsOn {
+		if a.gate != status.GateDependsOn {
+			continue
+		}
+		ready := func(dep string) bool {
+			d := l.apps[dep]
+			return d != nil && d.placed && d.state.Ready && d.adopted.Content == d.wanted
+		}
+		if !slices.ContainsFunc(a.dependsOn, func(dep string) bool { return !ready(dep) }) {
 			return true
 		}
 	}
