@@ -60,6 +60,8 @@ type compilation struct {
 	apps map[string]compiledApp
 	// errs are what is wrong with the commit as a whole, or with files of it.
 	errs []error
+	// unresolved are kinds that are not served, or could not be asked for: their scope is a guess.
+	unresolved map[schema.GroupKind]bool
 }
 
 // compiledApp is one app that is placed here.
@@ -392,6 +394,10 @@ func (c *compiler) scopes(ctx context.Context, out *compilation) {
 			return res.Namespaced, true
 		}
 		known[gvk] = nil
+		if out.unresolved == nil {
+			out.unresolved = map[schema.GroupKind]bool{}
+		}
+		out.unresolved[gvk.GroupKind()] = true
 		if !meta.IsNoMatchError(err) || o.ID.Namespace == "" {
 			out.desired.Incomplete = append(out.desired.Incomplete, fmt.Sprintf("the scope of kind %s is not known: %s", gvk.Kind, kube.Explain(err)))
 		}

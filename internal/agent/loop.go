@@ -59,6 +59,7 @@ type loop struct {
 	refused   error // why the newest commit is not followed
 	compiling bool
 	again     bool // what was compiled last is out of date
+	rescope   bool // the scope of a kind has become known
 	cancelOld context.CancelFunc
 
 	// Apps.
@@ -192,6 +193,10 @@ func (l *loop) turns(ctx context.Context) error {
 			l.watch(rs)
 		case <-timer.C:
 		}
+		if l.rescope {
+			l.rescope = false
+			l.compile(ctx)
+		}
 		l.beat()
 		timer.Reset(l.act(ctx))
 	}
@@ -240,30 +245,58 @@ func (l *loop) restore(ctx context.Context) error {
 		l.log.Warn().Err(err).Msg("the commit recorded in the cluster is unusable")
 		l.good = ""
 	}
-	l.restoreStatus(ctx, manager)
+	if err := l.restoreStatus(ctx, manager, records); err != nil {
+		return err
+	}
 	l.log.Info().Int("objects", len(records)).Str("commit", l.good).Msg("inventory read")
 	return nil
 }
 
 // restoreStatus makes sure that AppStatus can be written and reads what it remembers. Without the
-// right to, the agent works on and says what is missing.
-func (l *loop) restoreStatus(ctx context.Context, manager string) {
-	if err := status.EnsureCRD(ctx, l.clients.Dynamic, manager); err != nil {
-		l.log.Error().Str("reason", kube.Explain(err)).Msg("no AppStatus will be written")
-		l.recorder.BindNone()
-		return
+// right to, the agent works on and says what is missing: the contents that were adopted are unknown
+// then, for every app that has objects here. Any other failure is tried again, since a server that did
+// not answer must not look like one that remembers nothing.
+func (l *loop) restoreStatus(ctx context.Context, manager string, records map[object.ObjMetadata]apply.Record) error {
+	refused := error(nil)
+	unlessForbidden := func(err error) error {
+		if apierrors.IsForbidden(err) {
+			refused = err
+			return nil
+		}
+		return err
 	}
-	err := l.retry(ctx, "read the AppStatus objects", func(ctx context.Context) error {
+	if err := l.retry(ctx, "find the kind AppStatus", func(ctx context.Context) error {
+		return unlessForbidden(status.EnsureCRD(ctx, l.clients.Dynamic, manager))
+	}); err != nil {
+		return err
+	}
+	if refused != nil {
+		l.log.Error().Str("reason", kube.Explain(refused)).Msg("AppStatus may not be written")
+		l.recorder.BindNone()
+	}
+	refused = nil
+	if err := l.retry(ctx, "read the AppStatus objects", func(ctx context.Context) error {
 		remembered, err := l.writer.Load(ctx)
 		for name, s := range remembered {
 			l.apps[name] = restoredApp(s)
 			l.states[name] = s
 		}
+		return unlessForbidden(err)
+	}); err != nil {
 		return err
-	})
-	if err != nil {
-		return // ctx has ended
 	}
+	if refused == nil {
+		return nil
+	}
+	l.log.Error().Str("reason", kube.Explain(refused)).Msg("AppStatus may not be read: what was adopted before is not known")
+	for _, r := range records {
+		if l.apps[r.App] == nil {
+			a := newApp()
+			a.adopted.unknown = true
+			l.apps[r.App] = a
+		}
+	}
+	return nil
 }
 
 // finish saves what is not saved yet, for a moment.
@@ -332,7 +365,7 @@ func (l *loop) compile(ctx context.Context) {
 		adopted: map[string]adopted{}, ready: map[string]string{},
 	}
 	for name, a := range l.apps {
-		if !a.adopted.none() {
+		if a.adopted != (adopted{}) {
 			r.adopted[name] = a.adopted
 		}
 		if a.state.Ready {
@@ -409,7 +442,7 @@ func (l *loop) done(r apply.Result) {
 	l.logResult(r)
 	switch {
 	case errors.Is(r.Err, apply.ErrScope):
-		l.again = true // resolved anew when the loop next compiles
+		l.rescope = true
 	case r.Outcome == apply.Pruned:
 		l.pruned[r.Task.App] = append(l.pruned[r.Task.App], render.Name(r.Task.ID))
 	}

@@ -83,6 +83,10 @@ func (l *loop) watch(rs []resolution) {
 		}
 		delete(l.unknown, r.kind)
 		l.kinds[r.kind] = r.resource
+		l.engine.Served(r.kind)
+		if l.current.unresolved[r.kind] {
+			l.rescope = true
+		}
 		if r.resource.Watchable {
 			l.syncing[r.kind] = true
 		}

@@ -59,9 +59,8 @@ type Engine struct {
 type appEntry struct {
 	App
 	entries map[*entry]struct{}
-	// pending remembers one object that the app's prunes wait for, so that it need not be looked
-	// for again while it is still the reason.
-	pending *entry
+	// successors are the objects that some of the app's prunes wait for; see Record.Awaited.
+	successors map[*entry]struct{}
 }
 
 // entry is all that is known of one object.
@@ -147,7 +146,7 @@ func (e *Engine) entry(id object.ObjMetadata) *entry {
 func (e *Engine) appEntry(name string) *appEntry {
 	a := e.apps[name]
 	if a == nil {
-		a = &appEntry{App: App{Name: name}, entries: map[*entry]struct{}{}}
+		a = &appEntry{App: App{Name: name}, entries: map[*entry]struct{}{}, successors: map[*entry]struct{}{}}
 		e.apps[name] = a
 	}
 	return a
@@ -180,6 +179,7 @@ func (e *Engine) forget(o *entry) {
 	delete(e.dirty, o)
 	if a := e.apps[o.app]; a != nil {
 		delete(a.entries, o)
+		delete(a.successors, o)
 	}
 	for k, m := range e.dependents {
 		delete(m, o)
@@ -238,9 +238,8 @@ func (e *Engine) SetDesired(d Desired, now time.Time) (stale []object.ObjMetadat
 		}
 	}
 	e.link(deps, now)
-	e.brake(now)
+	e.await(e.brake(now), now)
 	for name, a := range e.apps {
-		a.pending = nil
 		if len(a.entries) == 0 && a.Objects == nil {
 			delete(e.apps, name)
 		}
@@ -297,10 +296,12 @@ func (e *Engine) link(deps map[object.ObjMetadata][]object.ObjMetadata, now time
 	for _, o := range e.objs {
 		o.deps, o.rdeps = o.deps[:0], o.rdeps[:0]
 	}
-	for id, on := range deps {
-		o := e.objs[id]
+	for id, o := range e.objs {
+		if o.desired == nil || o.kept || o.claimed != "" {
+			continue
+		}
 		var keys []string
-		for _, d := range on {
+		for _, d := range deps[id] {
 			dep := e.objs[d]
 			if dep == nil {
 				continue // said by dependencies
@@ -311,7 +312,7 @@ func (e *Engine) link(deps map[object.ObjMetadata][]object.ObjMetadata, now time
 				keys = append(keys, dep.key)
 			}
 		}
-		if !slices.Equal(keys, o.rec.DependsOn) {
+		if o.bad == nil && !slices.Equal(keys, o.rec.DependsOn) { // a cycle could never be deleted
 			o.rec.DependsOn = keys
 			e.setDependsOn(o, keys)
 			e.save(o, now)
@@ -319,11 +320,16 @@ func (e *Engine) link(deps map[object.ObjMetadata][]object.ObjMetadata, now time
 	}
 }
 
-// brake marks the orphans of a commit that deletes too much.
-func (e *Engine) brake(now time.Time) {
+// brake marks what the present commit orphaned, and holds it if the commit deletes too much. It returns
+// the apps that have new orphans.
+func (e *Engine) brake(now time.Time) (orphaned map[string]bool) {
 	var counted []*entry
-	all, fresh := 0, false
+	all, left := 0, 0
+	orphaned = map[string]bool{}
 	for _, o := range e.objs {
+		if o.desired != nil || o.kept || o.claimed != "" {
+			left++
+		}
 		if o.rec == nil || o.rec.Braked {
 			continue
 		}
@@ -340,7 +346,7 @@ func (e *Engine) brake(now time.Time) {
 			continue
 		}
 		if o.rec.Orphaned == "" {
-			fresh = true
+			orphaned[o.app] = true
 			o.rec.Orphaned = e.desired.Commit
 			e.saveLazily(o, now)
 		}
@@ -349,10 +355,52 @@ func (e *Engine) brake(now time.Time) {
 		}
 		counted = append(counted, o)
 	}
-	if fresh && brakes(e.desired.Prune, len(counted), all) {
+	if len(orphaned) > 0 && brakes(e.desired.Prune, len(counted), all, left) {
 		for _, o := range counted {
 			o.rec.Braked = true
 			e.save(o, now)
+		}
+	}
+	return orphaned
+}
+
+// await notes on what the present commit created or changed, and is not healthy yet, that the commit's
+// orphans wait for it. The note stays when later commits change the object again, until it is healthy
+// or the orphans are gone or back. An app whose orphans could not be told from others at the commit that
+// brought the object (see Desired.Incomplete) gets them now, and they wait for all that is noted.
+func (e *Engine) await(orphaned map[string]bool, now time.Time) {
+	head := e.desired.Commit
+	for name, a := range e.apps {
+		commits := map[string]bool{}
+		for o := range a.entries {
+			if e.orphan(o) {
+				commits[o.rec.Orphaned] = true
+			}
+		}
+		clear(a.successors)
+		for s := range a.entries {
+			if s.desired == nil || s.rec == nil {
+				continue
+			}
+			var awaited []string
+			if !settled(s) && len(commits) > 0 {
+				for _, c := range s.rec.Awaited {
+					if commits[c] || commits[""] {
+						awaited = append(awaited, c)
+					}
+				}
+				changed := s.changed == head || s.rec.Commit == head || orphaned[name] && len(s.rec.Awaited) > 0
+				if changed && (commits[head] || commits[""]) && !slices.Contains(awaited, head) {
+					awaited = append(awaited, head)
+				}
+			}
+			if len(awaited) > 0 {
+				a.successors[s] = struct{}{}
+			}
+			if !slices.Equal(awaited, s.rec.Awaited) {
+				s.rec.Awaited = awaited
+				e.save(s, now)
+			}
 		}
 	}
 }
@@ -583,8 +631,11 @@ func (e *Engine) decideOrphan(o *entry, now time.Time) (*Task, time.Time) {
 	if now.Before(o.retry) {
 		return nil, o.retry
 	}
-	return &Task{Action: Prune, Cause: Sync, ID: o.id, App: o.app, SameAs: e.sameAs(o)}, never
+	return &Task{Action: Prune, Cause: Sync, ID: o.id, App: o.app, SameAs: e.sameAs(o), Absent: o.absent()}, never
 }
+
+// absent tells whether the object is known not to be there, or not with our label.
+func (o *entry) absent() bool { return o.seen && o.live == nil }
 
 // sameAs returns the live UIDs of desired objects of the same kind, namespace and name in another
 // API group: one of them may be the orphan itself.
@@ -614,6 +665,9 @@ func (e *Engine) held(o *entry, now time.Time) string {
 	if len(e.desired.Incomplete) > 0 {
 		return "what Git wants is not fully known: " + e.desired.Incomplete[0]
 	}
+	if o.absent() {
+		return "" // nothing is left to be kept
+	}
 	free := e.permitted(o, now)
 	if fleet.ProtectedKind(o.id.GroupKind.Kind) && !free {
 		return fmt.Sprintf("%s is a protected kind; release it with a permit for app %q, kinds [%s], in fleet.yaml", o.id.GroupKind.Kind, o.app, o.id.GroupKind.Kind)
@@ -635,25 +689,16 @@ func (e *Engine) successor(o *entry) *entry {
 	if a == nil {
 		return nil
 	}
-	waits := func(s *entry) bool {
-		if s.desired == nil || s.rec == nil || reconcileDisabled(s) {
-			return false
+	var first *entry
+	for s := range a.successors {
+		if s.desired == nil || reconcileDisabled(s) || !slices.Contains(s.rec.Awaited, o.rec.Orphaned) {
+			continue
 		}
-		if s.rec.Hash != s.desired.Hash {
-			return s.changed == o.rec.Orphaned || s.changed == e.desired.Commit
-		}
-		return !s.rec.Current && s.rec.Commit == o.rec.Orphaned
-	}
-	if a.pending != nil && waits(a.pending) {
-		return a.pending
-	}
-	a.pending = nil
-	for s := range a.entries {
-		if waits(s) && (a.pending == nil || s.key < a.pending.key) {
-			a.pending = s
+		if first == nil || s.key < first.key {
+			first = s
 		}
 	}
-	return a.pending
+	return first
 }
 
 // dependedOn returns which object still needs the orphan, in words, or "".
@@ -761,9 +806,30 @@ func (e *Engine) health(o *entry, now time.Time) {
 	o.rec.Current = true
 	e.saveLazily(o, now)
 	for _, d := range o.rdeps {
+		if d.err != nil && d.desired != nil && d.rec.Hash != d.desired.Hash {
+			d.retry = time.Time{} // what it failed for may have been this
+		}
 		e.touch(d)
 	}
-	e.touchOrphans(o.app)
+	if o.rec.Awaited != nil {
+		o.rec.Awaited = nil
+		if a := e.apps[o.app]; a != nil {
+			delete(a.successors, o)
+		}
+		e.touchOrphans(o.app)
+	}
+}
+
+// Served takes in that the API server serves a kind from now on: what failed for that need not
+// wait for its next attempt.
+func (e *Engine) Served(gk schema.GroupKind) {
+	for o := range e.byKind[gk] {
+		var missing *NoMatchError
+		if errors.As(o.err, &missing) {
+			o.retry = time.Time{}
+			e.touch(o)
+		}
+	}
 }
 
 // Done takes in how a task ended.
@@ -839,7 +905,12 @@ func (e *Engine) pruned(o *entry, r Result, now time.Time) {
 			o.live, o.seen = r.Live, true
 		}
 		return
+	case Unchanged: // it was taken for gone, and is not
+		if r.Live != nil {
+			o.live, o.seen = r.Live, true
+		}
 	default: // Pruned, Released
+		e.touchNeeded(o)
 		o.rec, o.live, o.deleting = nil, nil, false
 		o.seen = true
 		e.unsave(o.id, now)
@@ -848,9 +919,30 @@ func (e *Engine) pruned(o *entry, r Result, now time.Time) {
 			o.saved = false
 			e.save(o, now)
 		}
-		for _, x := range e.objs {
-			if e.orphan(x) {
-				e.touch(x)
+	}
+}
+
+// touchNeeded marks what may have waited for an object to go: what it depended on, its namespace, the
+// definition of its kind, and the objects that were to follow it and failed, maybe for what it held.
+func (e *Engine) touchNeeded(o *entry) {
+	for _, key := range o.rec.DependsOn {
+		if id, err := object.ParseObjMetadata(key); err == nil && e.objs[id] != nil {
+			e.touch(e.objs[id])
+		}
+	}
+	if ns := e.objs[object.ObjMetadata{GroupKind: namespaceKind, Name: o.id.Namespace}]; ns != nil {
+		e.touch(ns)
+	}
+	for crd := range e.byKind[crdKind] {
+		if definedBy(o.id.GroupKind, crd.id.Name) {
+			e.touch(crd)
+		}
+	}
+	if a := e.apps[o.app]; a != nil {
+		for s := range a.successors {
+			if s.err != nil {
+				s.retry = time.Time{}
+				e.touch(s)
 			}
 		}
 	}

@@ -267,6 +267,10 @@ func (x *Executor) deleteAndWait(ctx context.Context, at target, uid types.UID) 
 // prune deletes an orphan if its live state allows it.
 func (x *Executor) prune(ctx context.Context, r *Result) {
 	at, err := x.target(ctx, r.Task)
+	if errors.Is(err, ErrScope) {
+		r.Outcome = Pruned // there can be no object of that id
+		return
+	}
 	if err != nil {
 		r.Err = err
 		return
@@ -283,6 +287,12 @@ func (x *Executor) prune(ctx context.Context, r *Result) {
 	}
 	if v, why := judge(now, x.instance, x.namespace, r.Task.SameAs); v == release {
 		r.Outcome, r.Why = Released, why
+		return
+	}
+	if r.Task.Absent {
+		view := live.Observe(now, x.manager, nil)
+		view.Managed = nil
+		r.Live, r.Outcome = &view, Unchanged
 		return
 	}
 	if now.DeletionTimestamp == nil {

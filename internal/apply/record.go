@@ -26,6 +26,9 @@ type Record struct {
 	Orphaned string `json:"o,omitempty"`
 	// Braked is set when that commit deleted too much at once: only a permit releases it.
 	Braked bool `json:"b,omitempty"`
+	// Awaited are the commits whose orphans wait until this object was Current: they, or commits after
+	// them, created or changed it.
+	Awaited []string `json:"w,omitempty"`
 	// DependsOn are the keys of the objects that this one depends on, needed to delete in reverse.
 	DependsOn []string `json:"d,omitempty"`
 	// Key is the object's key where it is too long for a ConfigMap key and so was hashed.

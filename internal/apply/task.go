@@ -56,6 +56,8 @@ type Task struct {
 	// SameAs are the live UIDs of desired objects: an orphan that is one of them under another API
 	// group is not deleted.
 	SameAs map[types.UID]bool
+	// Absent is set on a prune of what is believed to be gone: if it is there after all, it stays.
+	Absent bool
 
 	seq int
 }
