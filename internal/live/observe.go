@@ -137,10 +137,10 @@ func replicas(u *unstructured.Unstructured) (want, ready int32) {
 
 func number(content map[string]any, fields ...string) int32 {
 	n, found, err := unstructured.NestedInt64(content, fields...)
-	if err != nil || !found || n < 0 || n > 1<<31-1 {
+	if err != nil || !found || n < 0 || n >= 1<<31 {
 		return 0
 	}
-	return int32(n) //nolint:gosec // bounded above
+	return int32(n)
 }
 
 func decodeAll(managed []metav1.ManagedFieldsEntry) []*fieldpath.Set {

@@ -106,24 +106,23 @@ func scalar(v any) bool {
 
 // get returns the value at a path of decoded JSON.
 func get(v any, p fieldpath.Path) (any, bool) {
-	ok := true
 	for _, pe := range p {
-		if v, ok = step(v, pe); !ok {
+		child, ok := step(v, pe)
+		if !ok {
 			return nil, false
 		}
+		v = child
 	}
 	return v, true
 }
 
-// put sets the value at a path. It makes the maps that are missing on the way; lists and items only from the
-// element with index from on, since what belongs into an item that is not there has no place. It
-// reports whether the value was put.
-func put(root map[string]any, p fieldpath.Path, v any, from int) bool {
-	if len(p) == 0 {
-		return false
+// put sets the value at a path, if it has a place. It makes the maps that are missing on the way; lists and items
+// only from the element with index from on, since what belongs into an item that is not there has
+// no place.
+func put(root map[string]any, p fieldpath.Path, v any, from int) {
+	if len(p) > 0 {
+		putAt(root, p, v, 0, from)
 	}
-	_, ok := putAt(root, p, v, 0, from)
-	return ok
 }
 
 // putAt returns the container with the value in it: a list may have become another.
