@@ -378,3 +378,30 @@ func TestUnknownHostAndBadCredentialFiles(t *testing.T) {
 		}
 	})
 }
+
+func TestPasswordInTheURLIsUsedAndNeverShown(t *testing.T) {
+	t.Parallel()
+	f := setup(t, gittest.Options{})
+	var log lockedBuffer
+	f.opts.Log = zerolog.New(&log)
+	f.opts.URL = strings.Replace(f.repo.URL(), "://", "://ada:s3cret@", 1)
+	f.server.SetBasicAuth("ada", "other")
+	s := f.run()
+	failed := awaitKind(t, s, KindAuth)
+	// A server that repeats what it was told must not bring the password into the error.
+	f.server.AddFault(gittest.Fault{Status: 500, Body: "bad request: ada:s3cret, http://ada:s3cret@host/x", Times: 1})
+	echoed := awaitKind(t, s, KindServer)
+	f.server.SetBasicAuth("ada", "s3cret")
+	head, err := f.repo.Head("main")
+	must(t, err)
+	awaitCommit(t, s, head)
+	state, err := os.ReadFile(filepath.Join(f.opts.DataDir, stateFile))
+	must(t, err)
+	for name, text := range map[string]string{
+		"the error": failed.Error(), "the server's error": echoed.Error(), "the log": log.String(), "the data dir": string(state),
+	} {
+		if strings.Contains(text, "s3cret") {
+			t.Errorf("%s holds the password: %s", name, text)
+		}
+	}
+}

@@ -220,8 +220,10 @@ func checkStatus(resp *http.Response) error {
 	said, _ := io.ReadAll(io.LimitReader(resp.Body, 4096)) // best effort: the status counts
 	_ = resp.Body.Close()                                  // the answer has been read
 	text := ""
-	if ct := resp.Header.Get("Content-Type"); strings.HasPrefix(ct, "text/plain") && len(said) > 0 {
-		text = ": " + oneLine(string(said))
+	if ct := resp.Header.Get("Content-Type"); strings.HasPrefix(ct, "text/plain") {
+		if line := oneLine(string(said)); line != "" {
+			text = ": " + line
+		}
 	}
 	switch {
 	case code == http.StatusUnauthorized:

@@ -161,7 +161,11 @@ func (st *store) setHead(branch string, h plumbing.Hash) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return fmt.Errorf("set branch: %w", err)
 	}
-	return writeFileAtomic(path, []byte(h.String()+"\n"))
+	// Not synced: nothing here reads it.
+	if err := os.WriteFile(path, []byte(h.String()+"\n"), 0o600); err != nil {
+		return fmt.Errorf("set branch: %w", err)
+	}
+	return nil
 }
 
 // has tells whether an object is there. Its content is not read.
