@@ -14,9 +14,12 @@ type adopted struct {
 	Revision string
 	// Content is its hash.
 	Content string
+	// unknown is set instead of these when the app has been here before, and what was adopted could
+	// not be found out.
+	unknown bool
 }
 
-// none tells that the app has never been adopted here.
+// none tells that there is no content to keep.
 func (a adopted) none() bool { return a.Revision == "" }
 
 // gates holds what the decision to adopt depends on, besides the app itself.
@@ -36,10 +39,13 @@ func adopt(app *fleet.App, now adopted, content string, g gates) (take bool, gat
 	if !now.none() && now.Content == content {
 		return true, "", ""
 	}
-	if g.Frozen != nil && !now.none() {
+	if g.Frozen != nil && now != (adopted{}) {
 		why := "this cluster is frozen"
 		if g.Frozen.Reason != "" {
 			why += ": " + g.Frozen.Reason
+		}
+		if now.unknown {
+			why += " (what was adopted before is not known, so its objects stay as they are)"
 		}
 		return false, status.GateFreeze, why
 	}

@@ -67,6 +67,7 @@ type loop struct {
 	apps     map[string]*app
 	states   map[string]status.AppState
 	pruned   map[string][]string // since the last publication, by app
+	blamed   map[string]string   // who last changed an object that was repaired, by its name
 	failures map[object.ObjMetadata]string
 	started  time.Time // when the present commit was taken up; zero when its stages have been measured
 	applied  bool
@@ -118,7 +119,7 @@ func newLoop(o Options, m *metrics.Metrics, clients *kube.Clients, source *gitso
 		saved:    make(chan saveResult, 1),
 		resolved: make(chan []resolution, 1),
 		apps:     map[string]*app{}, states: map[string]status.AppState{},
-		pruned: map[string][]string{}, failures: map[object.ObjMetadata]string{},
+		pruned: map[string][]string{}, blamed: map[string]string{}, failures: map[object.ObjMetadata]string{},
 		cancel: map[object.ObjMetadata]context.CancelCauseFunc{},
 		kinds:  map[schema.GroupKind]kube.Resource{}, unknown: map[schema.GroupKind]time.Time{},
 		syncing: map[schema.GroupKind]bool{}, watchErrs: map[schema.GroupKind]error{},
@@ -448,6 +449,7 @@ func (l *loop) done(r apply.Result) {
 	}
 	if r.Task.Cause == apply.Drift && r.Err == nil && r.Outcome != apply.Unchanged {
 		manager := first(r.Managers)
+		l.blamed[render.Name(r.Task.ID)] = manager
 		l.metrics.DriftCorrected(r.Task.ID.GroupKind.Kind, manager)
 		l.recorder.Record(status.DriftCorrected(r.Task.App, render.Name(r.Task.ID), manager, r.Fields))
 	}

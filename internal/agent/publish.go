@@ -13,6 +13,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/holdfast-dev/holdfast/internal/apply"
+	"github.com/holdfast-dev/holdfast/internal/fleet"
 	"github.com/holdfast-dev/holdfast/internal/kube"
 	"github.com/holdfast-dev/holdfast/internal/metrics"
 	"github.com/holdfast-dev/holdfast/internal/render"
@@ -31,21 +32,27 @@ type app struct {
 	changed string
 	// timeout is head's health timeout.
 	timeout time.Duration
+	// drift is what head wants done about drift.
+	drift fleet.DriftMode
 	// corrected were counted by processes before this one.
 	corrected int64
 	lastDrift *time.Time
 	// heldSince keeps since when a gate holds.
 	heldSince map[status.Gate]time.Time
+	// fights and detected are the objects whose fight, or whose drift that is left alone, has been told.
+	fights, detected map[string]bool
 	// state is what was published last.
 	state status.AppState
 }
 
+func newApp() *app {
+	return &app{heldSince: map[status.Gate]time.Time{}, fights: map[string]bool{}, detected: map[string]bool{}}
+}
+
 // restoredApp is an app as the cluster remembers it.
 func restoredApp(s status.AppState) *app {
-	a := &app{
-		changed: s.Changed, corrected: s.Drift.Corrected, lastDrift: s.Drift.Last,
-		heldSince: map[status.Gate]time.Time{}, state: s,
-	}
+	a := newApp()
+	a.changed, a.corrected, a.lastDrift, a.state = s.Changed, s.Drift.Corrected, s.Drift.Last, s
 	a.adopted = adopted{Revision: s.Changed, Content: s.Content}
 	for _, h := range s.Held {
 		a.heldSince[h.Gate] = h.Since
@@ -68,13 +75,13 @@ func (l *loop) setApps(c *compilation, now time.Time) {
 		}
 		a := l.apps[d.Name]
 		if a == nil {
-			a = &app{heldSince: map[status.Gate]time.Time{}}
+			a = newApp()
 			l.apps[d.Name] = a
 		}
 		if a.adopted.Content != ca.adopted.Content || a.changed == "" {
 			a.changed = ca.adopted.Revision
 		}
-		a.compiledApp, a.placed, a.timeout = ca, true, d.HealthTimeout
+		a.compiledApp, a.placed, a.timeout, a.drift = ca, true, d.HealthTimeout, d.Drift.ModeOrDefault()
 	}
 	for name := range l.apps {
 		l.dirtyApp(name)
@@ -123,7 +130,7 @@ func (l *loop) publish(ctx context.Context, now time.Time) {
 			continue
 		}
 		if a == nil {
-			a = &app{heldSince: map[status.Gate]time.Time{}}
+			a = newApp()
 			l.apps[name] = a
 		}
 		next := l.appState(name, a, es, problems, now)
@@ -134,6 +141,7 @@ func (l *loop) publish(ctx context.Context, now time.Time) {
 			previous = &before
 		}
 		l.recorder.Record(status.Transitions(previous, &next)...)
+		l.recorder.Record(l.episodes(name, a, es)...)
 		if objects := l.pruned[name]; len(objects) > 0 {
 			l.recorder.Record(status.Pruned(name, objects))
 			delete(l.pruned, name)
@@ -166,6 +174,36 @@ func (l *loop) released() bool {
 		}
 	}
 	return false
+}
+
+// episodes tells, once for each time that it begins, of objects that somebody keeps overwriting and of
+// drift that is left alone.
+func (l *loop) episodes(name string, a *app, es apply.AppState) []status.Event {
+	var events []status.Event
+	for _, object := range begun(a.fights, es.Fights) {
+		events = append(events, status.Fight(name, object, l.blamed[object]))
+	}
+	var left []string
+	if a.drift == fleet.Detect {
+		left = es.Detected
+	}
+	for _, object := range begun(a.detected, left) {
+		events = append(events, status.DriftDetected(name, object, "", nil))
+	}
+	return events
+}
+
+// begun makes known equal to now and returns what is new in it.
+func begun(known map[string]bool, now []string) []string {
+	var fresh []string
+	for _, object := range now {
+		if !known[object] {
+			fresh = append(fresh, object)
+			known[object] = true
+		}
+	}
+	maps.DeleteFunc(known, func(object string, _ bool) bool { return !slices.Contains(now, object) })
+	return fresh
 }
 
 // problems are what is wrong with everything at once, in the words that each app shows.
