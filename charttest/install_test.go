@@ -37,7 +37,7 @@ const (
 	clusterName = "us-east-1"
 	secretName  = "fleet-git"
 	// settle bounds a wait; it is for a hung test, not a measure.
-	settle = 3 * time.Minute
+	settle = 90 * time.Second
 )
 
 var (
@@ -81,8 +81,8 @@ func TestInstalledAgentSyncsTheExample(t *testing.T) {
 				if app.ready {
 					return fmt.Errorf("AppStatus %s is Ready without the permission", name)
 				}
-				if !strings.Contains(app.errors, "NetworkPolicy") || !strings.Contains(app.errors, "networkpolicies") ||
-					!strings.Contains(app.errors, "forbidden") {
+				if !strings.Contains(app.errors, "networking.k8s.io/NetworkPolicy/") ||
+					!strings.Contains(app.errors, "may not patch networkpolicies.networking.k8s.io") {
 					return fmt.Errorf("AppStatus %s does not name what is missing: %q", name, app.errors)
 				}
 			}
@@ -157,7 +157,7 @@ func TestInstalledAgentSyncsTheExample(t *testing.T) {
 		if _, err := i.client.AppsV1().StatefulSets(Namespace).Get(t.Context(), ReleaseName, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
 			t.Errorf("the StatefulSet is still there: %v", err)
 		}
-		left, err := i.client.CoreV1().ConfigMaps(Namespace).List(t.Context(), metav1.ListOptions{LabelSelector: "holdfast.dev/instance"})
+		left, err := i.client.CoreV1().ConfigMaps(Namespace).List(t.Context(), metav1.ListOptions{LabelSelector: "holdfast.dev/inventory"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -467,10 +467,14 @@ func eventually(t *testing.T, agent *kubelet, check func(context.Context) error)
 	defer cancel()
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
+	var last error
 	for {
 		err := check(ctx)
 		if err == nil {
 			return
+		}
+		if ctx.Err() == nil {
+			last = err // what is missing, and not that the time is up
 		}
 		if agent != nil {
 			if ended := agent.alive(); ended != nil {
@@ -479,7 +483,7 @@ func eventually(t *testing.T, agent *kubelet, check func(context.Context) error)
 		}
 		select {
 		case <-ctx.Done():
-			t.Fatalf("not within %s: %v", settle, err)
+			t.Fatalf("not within %s: %v", settle, last)
 		case <-tick.C:
 		}
 	}
