@@ -1,6 +1,8 @@
 package gitsource
 
 import (
+	"bytes"
+	"compress/zlib"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/go-git/go-git/v5/plumbing"
 
 	"github.com/holdfast-dev/holdfast/internal/gittest"
 )
@@ -217,5 +221,22 @@ func TestLeftoversOfAKilledProcessAreSwept(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(f.opts.DataDir, ".state.json-1")); err == nil {
 		t.Error("an unfinished state file is left")
+	}
+}
+
+func TestContentIsCheckedAgainstItsID(t *testing.T) {
+	st, err := createStore(filepath.Join(t.TempDir(), "store"), "main")
+	must(t, err)
+	// A whole, readable object under another one's id.
+	id := strings.Repeat("ab", 20)
+	loose := filepath.Join(st.dir, "objects", id[:2], id[2:])
+	must(t, os.MkdirAll(filepath.Dir(loose), 0o700))
+	var b bytes.Buffer
+	z := zlib.NewWriter(&b)
+	_, err = z.Write([]byte("blob 3\x00abc"))
+	must(t, errors.Join(err, z.Close()))
+	must(t, os.WriteFile(loose, b.Bytes(), 0o600))
+	if _, err := st.read(plumbing.BlobObject, plumbing.NewHash(id), 0); !isCorrupt(err) {
+		t.Errorf("got %v", err)
 	}
 }

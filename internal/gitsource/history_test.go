@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/holdfast-dev/holdfast/internal/gittest"
 )
@@ -245,6 +246,7 @@ func TestRevertOnAServerWithBitmaps(t *testing.T) {
 	f := setup(t, gittest.Options{})
 	f.commit(gittest.Write("apps/shop/value", "old content"))
 	tip := f.commit(gittest.Write("apps/shop/value", "new content"))
+	f.opts.Poll = time.Hour // not before the bitmap is there
 	s := f.run()
 	awaitCommit(t, s, tip)
 	reverted := f.commit(gittest.Write("apps/shop/value", "old content"))
@@ -256,6 +258,7 @@ func TestRevertOnAServerWithBitmaps(t *testing.T) {
 	if len(bitmaps) == 0 {
 		t.Fatal("the server has no bitmap")
 	}
+	s.Poll()
 	wantFile(t, awaitCommit(t, s, reverted), "apps/shop/value", "old content")
 	if packs, _, err := s.currentStore().usage(); err != nil || packs != 2 {
 		t.Errorf("%d packs, %v: the store was cloned anew instead of extended", packs, err)

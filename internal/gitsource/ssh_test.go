@@ -57,6 +57,12 @@ func TestSSH(t *testing.T) {
 	next := f.commit(gittest.Write("fleet.yaml", "kind: Fleet # over ssh\n"))
 	wantFile(t, awaitCommit(t, s, next), "fleet.yaml", "kind: Fleet # over ssh\n")
 
+	// A known_hosts that has only the server's other key serves as well.
+	good["known_hosts"] = server.SecondKnownHosts()
+	writeSecret(t, f.opts.CredentialsDir, good)
+	next = f.commit(gittest.Write("fleet.yaml", "kind: Fleet # other key\n"))
+	awaitCommit(t, s, next)
+
 	_, stranger, err := gittest.NewKeyPair("")
 	must(t, err)
 	must(t, server.Authorize(stranger))

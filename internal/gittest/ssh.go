@@ -2,7 +2,9 @@ package gittest
 
 import (
 	"bytes"
+	"crypto/ecdsa"
 	"crypto/ed25519"
+	"crypto/elliptic"
 	"crypto/rand"
 	"encoding/pem"
 	"errors"
@@ -24,6 +26,7 @@ type SSHServer struct {
 	dir      string
 	listener net.Listener
 	host     ssh.Signer
+	second   ssh.Signer // a host key of another kind
 	wg       sync.WaitGroup
 
 	mu         sync.Mutex
@@ -43,11 +46,19 @@ func StartSSH(dir string) (*SSHServer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create the host key: %w", err)
 	}
+	ecKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("create the host key: %w", err)
+	}
+	second, err := ssh.NewSignerFromKey(ecKey)
+	if err != nil {
+		return nil, fmt.Errorf("create the host key: %w", err)
+	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("start the SSH server: %w", err)
 	}
-	s := &SSHServer{dir: dir, listener: l, host: signer, conns: map[net.Conn]bool{}}
+	s := &SSHServer{dir: dir, listener: l, host: signer, second: second, conns: map[net.Conn]bool{}}
 	s.wg.Go(s.accept)
 	return s, nil
 }
@@ -100,7 +111,12 @@ func (s *SSHServer) Addr() string { return s.listener.Addr().String() }
 // URL is the ssh:// address of the repository NAME.git.
 func (s *SSHServer) URL(name string) string { return "ssh://git@" + s.Addr() + "/" + name + ".git" }
 
-// KnownHosts is the line of a known_hosts file for this server.
+// SecondKnownHosts is the line of a known_hosts file for the server's other host key (ECDSA).
+func (s *SSHServer) SecondKnownHosts() []byte {
+	return []byte(knownhosts.Line([]string{s.Addr()}, s.second.PublicKey()) + "\n")
+}
+
+// KnownHosts is the line of a known_hosts file for this server's first host key (Ed25519).
 func (s *SSHServer) KnownHosts() []byte {
 	return []byte(knownhosts.Line([]string{s.Addr()}, s.host.PublicKey()) + "\n")
 }
@@ -165,6 +181,7 @@ func (s *SSHServer) serve(conn net.Conn) {
 		},
 	}
 	config.AddHostKey(s.host)
+	config.AddHostKey(s.second)
 	sc, channels, requests, err := ssh.NewServerConn(conn, config)
 	if err != nil {
 		return
