@@ -12,7 +12,7 @@ WORKDIR /src
 # Dependencies first: they change less often than the code.
 COPY go.mod go.sum ./
 # Only tests use it, but go.mod names it.
-COPY localcluster/go.mod localcluster/go.sum ./localcluster/
+COPY localcluster/go.mod ./localcluster/
 RUN --mount=type=cache,target=/go/pkg/mod go mod download
 
 COPY cmd ./cmd
