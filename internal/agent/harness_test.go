@@ -27,7 +27,12 @@ import (
 
 var bare = localclustertest.Shared(localcluster.Options{Bare: true})
 
-func TestMain(m *testing.M) { os.Exit(bare.Run(m)) }
+func TestMain(m *testing.M) {
+	if isAgentProcess() {
+		os.Exit(runAgentProcess())
+	}
+	os.Exit(bare.Run(m))
+}
 
 // patience bounds a test that hangs; nothing is measured with it.
 const patience = 60 * time.Second
@@ -140,17 +145,24 @@ func appFiles(dir, app string, manifests map[string]string) map[string]string {
 	return files
 }
 
-// start runs the agent until stop or the end of the test.
-func (e *env) start() {
+// agentOptions is what the agent is started with.
+func (e *env) agentOptions() agent.Options {
 	e.t.Helper()
-	log := zerolog.New(zerolog.NewTestWriter(e.t)).Level(zerolog.InfoLevel)
 	o := agent.Options{
 		Cluster: "c1", Repo: e.repo.URL(), Branch: "main", Path: ".", Kubeconfig: e.cluster.Kubeconfig(),
-		Poll: time.Second, DataDir: e.dataDir, Namespace: e.instance, Listen: "", Version: e.id, Log: log,
+		Poll: time.Second, DataDir: e.dataDir, Namespace: e.instance, Listen: "", Version: e.id,
+		Log: zerolog.New(zerolog.NewTestWriter(e.t)).Level(zerolog.InfoLevel),
 	}
 	if e.options != nil {
 		e.options(&o)
 	}
+	return o
+}
+
+// start runs the agent until stop or the end of the test.
+func (e *env) start() {
+	e.t.Helper()
+	o := e.agentOptions()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- agent.Run(ctx, o) }()
