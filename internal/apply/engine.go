@@ -925,9 +925,11 @@ func (e *Engine) pruned(o *entry, r Result, now time.Time) {
 // touchNeeded marks what may have waited for an object to go: what it depended on, its namespace, the
 // definition of its kind, and the objects that were to follow it and failed, maybe for what it held.
 func (e *Engine) touchNeeded(o *entry) {
-	for _, key := range o.rec.DependsOn {
-		if id, err := object.ParseObjMetadata(key); err == nil && e.objs[id] != nil {
-			e.touch(e.objs[id])
+	if len(o.rec.DependsOn) > 0 { // not every key can be read back as an id
+		for _, d := range e.objs {
+			if slices.Contains(o.rec.DependsOn, d.key) {
+				e.touch(d)
+			}
 		}
 	}
 	if ns := e.objs[object.ObjMetadata{GroupKind: namespaceKind, Name: o.id.Namespace}]; ns != nil {

@@ -5,7 +5,10 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"regexp"
+	"strings"
 
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/cli-utils/pkg/object"
 )
 
@@ -31,20 +34,22 @@ type Record struct {
 	Awaited []string `json:"w,omitempty"`
 	// DependsOn are the keys of the objects that this one depends on, needed to delete in reverse.
 	DependsOn []string `json:"d,omitempty"`
-	// Key is the object's key where it is too long for a ConfigMap key and so was hashed.
-	Key string `json:"k,omitempty"`
+	// ID is the object's namespace, name, group and kind, where these make no usable ConfigMap key.
+	ID *[4]string `json:"i,omitempty"`
 }
 
 // maxKey is the API server's limit on the length of a ConfigMap key.
 const maxKey = 253
 
 // encode returns the ConfigMap key and value of a record. The key is the id in cli-utils' inventory
-// format; where that is longer than the API server allows, its hash, with the id in the value.
+// format. Where that is longer than the API server allows, has other characters (names of RBAC objects
+// may have nearly any), or would be read back as another id (that format has no escapes), it is a hash, with
+// the id in the value.
 func (r Record) encode(id object.ObjMetadata) (key, value string, err error) {
 	key = id.String()
-	if len(key) > maxKey {
-		r.Key = key
-		sum := sha256.Sum256([]byte(key))
+	if !usable(key, id) {
+		r.ID = &[4]string{id.Namespace, id.Name, id.GroupKind.Group, id.GroupKind.Kind}
+		sum := sha256.Sum256([]byte(strings.Join(r.ID[:], "\x00")))
 		key = "sha256." + hex.EncodeToString(sum[:])
 	}
 	b, err := json.Marshal(r)
@@ -52,6 +57,16 @@ func (r Record) encode(id object.ObjMetadata) (key, value string, err error) {
 		return "", "", fmt.Errorf("encode inventory record %s: %w", key, err)
 	}
 	return key, string(b), nil
+}
+
+var keyCharacters = regexp.MustCompile(`^[-._a-zA-Z0-9]+$`)
+
+func usable(key string, id object.ObjMetadata) bool {
+	if len(key) > maxKey || !keyCharacters.MatchString(key) {
+		return false
+	}
+	back, err := object.ParseObjMetadata(key)
+	return err == nil && back == id
 }
 
 // decodeRecord is the reverse of encode. An empty value, as cli-utils writes it, is a record of
@@ -63,8 +78,9 @@ func decodeRecord(key, value string) (object.ObjMetadata, Record, error) {
 			return object.ObjMetadata{}, r, fmt.Errorf("inventory record %q: %w", key, err)
 		}
 	}
-	if r.Key != "" {
-		key, r.Key = r.Key, ""
+	if f := r.ID; f != nil {
+		r.ID = nil
+		return object.ObjMetadata{Namespace: f[0], Name: f[1], GroupKind: schema.GroupKind{Group: f[2], Kind: f[3]}}, r, nil
 	}
 	id, err := object.ParseObjMetadata(key)
 	if err != nil {
