@@ -608,6 +608,11 @@ func (e *Engine) decideOrphan(o *entry, now time.Time) (*Task, time.Time) {
 		o.wait = "the app is suspended"
 		return nil, never
 	}
+	// When what should happen by itself has not, it is said; see HeldPrune.Expected.
+	late := o.orphaned.Add(e.appEntry(o.app).healthTimeout() + time.Second)
+	if !late.After(now) {
+		late = never
+	}
 	if o.deleting && o.seen && o.live != nil {
 		o.expects = true
 		o.wait = "is being deleted; waits for its finalizers"
@@ -621,12 +626,12 @@ func (e *Engine) decideOrphan(o *entry, now time.Time) (*Task, time.Time) {
 	}
 	if s := e.successor(o); s != nil && !o.first() && o.rec.Hash != "" {
 		o.wait, o.expects = fmt.Sprintf("waits for %s, which the same commit brings, to become Ready", render.Name(s.id)), true
-		return nil, never
+		return nil, late
 	}
 	if why := e.dependedOn(o); why != "" {
 		o.expects = true
 		o.wait = why
-		return nil, never
+		return nil, late
 	}
 	if now.Before(o.retry) {
 		return nil, o.retry

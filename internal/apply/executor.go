@@ -96,7 +96,11 @@ func (x *Executor) apply(ctx context.Context, r *Result) {
 	raw, created, err := at.patch(ctx, types.ApplyPatchType, body, x.manager, !t.First)
 	switch {
 	case t.First && apierrors.IsConflict(err):
-		raw, err = x.adopt(ctx, at, body, t)
+		raw, err = x.adopt(ctx, at, body, t, nil)
+	case t.First && apierrors.IsInvalid(err):
+		// What Git no longer has and the tool before us put there may be what does not fit: two ports
+		// of the same name, of which only one is still wanted.
+		raw, err = x.adopt(ctx, at, body, t, err)
 	case kube.IsImmutable(err) && !t.First && t.Object.Annotations[live.AnnotationReplace] == "enabled":
 		raw, err = x.replace(ctx, at, body)
 		r.Outcome = Replaced
@@ -177,9 +181,14 @@ func (x *Executor) body(ctx context.Context, at target, t Task) ([]byte, error) 
 }
 
 // adopt takes over an object that others own fields of, unless it is another instance's. That an
-// object's fields are contested is only known once the server has said so, with a conflict.
-func (x *Executor) adopt(ctx context.Context, at target, body []byte, t Task) ([]byte, error) {
+// object's fields are contested is only known once the server has said so, with a conflict. An object
+// that the server finds invalid is only adopted if there is something to take over; else invalid is the
+// answer.
+func (x *Executor) adopt(ctx context.Context, at target, body []byte, t Task, invalid error) ([]byte, error) {
 	now, err := x.metadata(ctx, at)
+	if invalid != nil && (err != nil || !live.Declared(now.ManagedFields, x.manager)) {
+		return nil, invalid
+	}
 	if errors.Is(err, errAbsent) { // gone in between
 		raw, _, err := at.patch(ctx, types.ApplyPatchType, body, x.manager, false)
 		return raw, err
