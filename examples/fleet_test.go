@@ -4,7 +4,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -131,6 +133,27 @@ func TestReadmeNamesEveryCluster(t *testing.T) {
 	for _, cluster := range clusters {
 		if !strings.Contains(string(readme), "| "+cluster.Name()+" |") {
 			t.Errorf("README.md does not list cluster %s", cluster.Name())
+		}
+	}
+}
+
+// TestAlertsUseMetricsThatExist holds the alerts on the agent against the metrics that it has.
+func TestAlertsUseMetricsThatExist(t *testing.T) {
+	rules, err := os.ReadFile(filepath.Join(root, "apps/platform/monitoring/rules.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	metrics, err := os.ReadFile("../internal/metrics/metrics.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := regexp.MustCompile(`holdfast_\w+`).FindAllString(string(rules), -1)
+	if len(names) < 4 {
+		t.Errorf("the alerts use %v, want one on fetching, errors, gates and fights each", names)
+	}
+	for _, name := range names {
+		if !strings.Contains(string(metrics), strconv.Quote(name)) {
+			t.Errorf("the agent has no metric %s", name)
 		}
 	}
 }

@@ -86,16 +86,16 @@ func TestOneLineFailsOver(t *testing.T) {
 	}
 	for _, test := range []struct {
 		name string
-		dir  func(t *testing.T) string
+		line string // in place of "drain: []"
 		want want
 	}{
-		{"before", func(*testing.T) string { return root },
+		{"before", "  drain: [] # nothing",
 			want{map[string]int32{"us-east-1": 6, "us-west-2": 4, "eu-west-1": 2}, []string{"us-east-1"}}},
-		{"us-east drained", func(t *testing.T) string { return edited(t, "\n  drain: []", "\n"+drain) },
+		{"us-east drained", drain,
 			want{map[string]int32{"us-west-2": 8, "eu-west-1": 4}, []string{"us-west-2"}}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			f, _ := load(t, test.dir(t))
+			f, _ := load(t, edited(t, "\n  drain: []", "\n"+test.line))
 			checkout, _ := f.App("checkout")
 			placed, err := f.Place(checkout)
 			if err != nil {
