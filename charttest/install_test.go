@@ -136,6 +136,8 @@ func TestInstalledAgentSyncsTheExample(t *testing.T) {
 		})
 	})
 
+	t.Run("a second agent with every value set", i.installSecond)
+
 	t.Run("uninstall leaves what was applied", func(t *testing.T) {
 		agent.stop(t)
 		before := i.applied(t)
@@ -195,13 +197,7 @@ func install(t *testing.T, values map[string]any) *installation {
 	i.serveExample(t)
 	i.prepareNamespace(t)
 
-	settings := cli.New()
-	settings.KubeConfig = cluster.Kubeconfig()
-	settings.SetNamespace(Namespace)
-	i.helm = action.NewConfiguration(action.ConfigurationSetLogger(slog.DiscardHandler))
-	if err := i.helm.Init(settings.RESTClientGetter(), Namespace, "secret"); err != nil {
-		t.Fatal(err)
-	}
+	i.helm = i.helmIn(t, Namespace)
 	loaded, err := loader.Load(chart)
 	if err != nil {
 		t.Fatal(err)
@@ -213,6 +209,57 @@ func install(t *testing.T, values map[string]any) *installation {
 		t.Fatalf("helm install: %v", err)
 	}
 	return i
+}
+
+// installSecond installs the chart once more, into a namespace that Helm creates, with the example of all values: the API
+// server accepts every object, and none is one of the first agent's.
+func (i *installation) installSecond(t *testing.T) {
+	all, err := CIValues(chart)
+	if err != nil {
+		t.Fatal(err)
+	}
+	full := slices.IndexFunc(all, func(v Values) bool { return v.Name == "full" })
+	values := all[full].Values
+	values["serviceMonitor"] = map[string]any{"enabled": false} // its kind is not in this cluster
+	loaded, err := loader.Load(chart)
+	if err != nil {
+		t.Fatal(err)
+	}
+	helm := i.helmIn(t, "second")
+	run := action.NewInstall(helm)
+	run.ReleaseName, run.Namespace, run.CreateNamespace = ReleaseName, "second", true
+	run.WaitStrategy, run.Timeout = kube.HookOnlyStrategy, settle
+	if _, err := run.RunWithContext(t.Context(), loaded, values); err != nil {
+		t.Fatalf("helm install: %v", err)
+	}
+	set, err := i.client.AppsV1().StatefulSets("second").Get(t.Context(), "fleet-agent", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := set.Spec.VolumeClaimTemplates; len(got) != 1 {
+		t.Errorf("volume claim templates: %v, want the data dir", got)
+	}
+	uninstall := action.NewUninstall(helm)
+	uninstall.WaitStrategy, uninstall.Timeout = kube.HookOnlyStrategy, settle
+	if _, err := uninstall.Run(ReleaseName); err != nil {
+		t.Fatalf("helm uninstall: %v", err)
+	}
+	if _, err := i.client.AppsV1().StatefulSets(Namespace).Get(t.Context(), ReleaseName, metav1.GetOptions{}); err != nil {
+		t.Errorf("the first agent went with the second: %v", err)
+	}
+}
+
+// helmIn returns Helm for the releases of a namespace.
+func (i *installation) helmIn(t *testing.T, namespace string) *action.Configuration {
+	t.Helper()
+	settings := cli.New()
+	settings.KubeConfig = i.cluster.Kubeconfig()
+	settings.SetNamespace(namespace)
+	helm := action.NewConfiguration(action.ConfigurationSetLogger(slog.DiscardHandler))
+	if err := helm.Init(settings.RESTClientGetter(), namespace, "secret"); err != nil {
+		t.Fatal(err)
+	}
+	return helm
 }
 
 func (i *installation) upgrade(t *testing.T, values map[string]any) {
