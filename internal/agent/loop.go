@@ -477,11 +477,20 @@ func (l *loop) observe(e drift.Event) {
 			l.watchErrs[gk] = e.Err
 			l.log.Warn().Str("gvk", gk.String()).Str("reason", kube.Explain(e.Err)).Msg("watch failed")
 		}
-		l.publishAt = now
+		l.dirtyAppsOf(gk, now)
 	case drift.Recovered:
 		delete(l.watchErrs, gk)
-		l.publishAt = now
+		l.dirtyAppsOf(gk, now)
 	}
+}
+
+// dirtyAppsOf makes the apps that have objects of a kind work out anew how they stand: the engine knows
+// nothing of what is wrong with a watch.
+func (l *loop) dirtyAppsOf(gk schema.GroupKind, now time.Time) {
+	for name := range l.engine.AppsOf(gk) {
+		l.dirtyApp(name)
+	}
+	l.publishAt = now
 }
 
 // measure notes how long the stages of a commit took.
