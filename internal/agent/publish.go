@@ -256,7 +256,8 @@ func (l *loop) appState(name string, a *app, es apply.AppState, problems []strin
 		last := es.LastDrift
 		s.Drift.Last = &last
 	}
-	s.Ready = es.Ready && len(s.Errors) == 0 && !a.adopted.none() && !s.Suspended
+	// An app that has left is as it should be when all that it still has here is held.
+	s.Ready = es.Ready && len(s.Errors) == 0 && !s.Suspended && (a.placed && !a.adopted.none() || !a.placed && atRest(es))
 	before := a.state
 	switch {
 	case s.Ready && before.Ready && before.Content == s.Content && !before.Since.IsZero():
@@ -269,6 +270,17 @@ func (l *loop) appState(name string, a *app, es apply.AppState, problems []strin
 		s.UnreadySince = before.UnreadySince
 	}
 	return s
+}
+
+// atRest tells that nothing of an app is about to be pruned: what is left is held.
+func atRest(es apply.AppState) bool {
+	held := 0
+	for _, h := range es.Held {
+		if !h.Expected {
+			held += len(h.Objects)
+		}
+	}
+	return held == es.Orphans
 }
 
 // heldGates lists the gates that hold an app, and keeps since when.
