@@ -361,3 +361,41 @@ func TestClusterFileDeleted(t *testing.T) {
 	e.noDeletions(mark)
 	e.waitInventory("a", "b")
 }
+
+// An object that Git goes on declaring under another API group is the same object: it is let go under the
+// old group and not deleted.
+func TestSameObjectUnderAnotherGroup(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, bare.Cluster(t))
+	event := func(api, about, reporter string) string {
+		return "apiVersion: " + api + "\nkind: Event\nmetadata: {name: note, namespace: NS}\n" +
+			"eventTime: \"2026-01-01T00:00:00.000001Z\"\nreason: Note\naction: Note\ntype: Normal\n" +
+			about + ": {apiVersion: v1, kind: Namespace, name: NS, namespace: NS}\n" + reporter + ": example.com/note\nreportingInstance: note-1\n"
+	}
+	e.waitReadyAt(e.startAt(e.app("", map[string]string{"e.yaml": event("v1", "involvedObject", "reportingComponent"), "a.yaml": configMap("a", "1")})))
+	uid := e.value("v1", "Event", "note", "metadata", "uid")
+	mark := e.mark()
+	e.commit(map[string]string{"apps/APP/e.yaml": event("events.k8s.io/v1", "regarding", "reportingController")})
+	e.eventually("the inventory has it under the new group only", func() string {
+		keys := e.inventory()
+		_, was := keys[e.ns+"_note__Event"]
+		_, is := keys[e.ns+"_note_events.k8s.io_Event"]
+		if was || !is {
+			return fmt.Sprint(keys, e.status("").errors(), e.status("").held())
+		}
+		return ""
+	})
+	e.waitReady("")
+	if got := e.value("v1", "Event", "note", "metadata", "uid"); got != uid {
+		t.Errorf("uid was %s and is %q", uid, got)
+	}
+	all, err := e.cluster.Requests(mark)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range all {
+		if r.Verb == "delete" && r.Namespace == e.ns {
+			t.Errorf("somebody sent: %s", r)
+		}
+	}
+}

@@ -636,29 +636,37 @@ func (e *Engine) decideOrphan(o *entry, now time.Time) (*Task, time.Time) {
 	if now.Before(o.retry) {
 		return nil, o.retry
 	}
-	return &Task{Action: Prune, Cause: Sync, ID: o.id, App: o.app, SameAs: e.sameAs(o), Absent: o.absent()}, never
+	same, unknown := e.sameAs(o)
+	if unknown != nil {
+		o.wait, o.expects = fmt.Sprintf("may be the same object as %s, which has not been looked at yet", render.Name(unknown.id)), true
+		return nil, late
+	}
+	return &Task{Action: Prune, Cause: Sync, ID: o.id, App: o.app, SameAs: same, Absent: o.absent()}, never
 }
 
 // absent tells whether the object is known not to be there, or not with our label.
 func (o *entry) absent() bool { return o.seen && o.live == nil }
 
 // sameAs returns the live UIDs of desired objects of the same kind, namespace and name in another
-// API group: one of them may be the orphan itself.
-func (e *Engine) sameAs(o *entry) map[types.UID]bool {
-	var uids map[types.UID]bool
+// API group: one of them may be the orphan itself. Where one has not been seen, that cannot be told yet.
+func (e *Engine) sameAs(o *entry) (uids map[types.UID]bool, unknown *entry) {
 	for gk := range e.byKind {
 		if gk.Kind != o.id.GroupKind.Kind || gk == o.id.GroupKind {
 			continue
 		}
 		x := e.objs[object.ObjMetadata{GroupKind: gk, Namespace: o.id.Namespace, Name: o.id.Name}]
-		if x != nil && x.desired != nil && x.live != nil {
+		switch {
+		case x == nil || x.desired == nil:
+		case !x.seen:
+			return nil, x
+		case x.live != nil:
 			if uids == nil {
 				uids = map[types.UID]bool{}
 			}
 			uids[x.live.UID] = true
 		}
 	}
-	return uids
+	return uids, nil
 }
 
 // holdRecheck is how often a held prune is looked at again without an event: permits begin to hold
@@ -785,6 +793,9 @@ func (e *Engine) observe(o *entry, l *live.View, rv string, now time.Time) {
 
 // see stores what is live and draws the consequences.
 func (e *Engine) see(o *entry, l *live.View, now time.Time) {
+	if !o.seen || (o.live == nil) != (l == nil) {
+		e.touchTwins(o)
+	}
 	o.seen = true
 	o.live = l
 	if l != nil {
@@ -800,6 +811,18 @@ func (e *Engine) see(o *entry, l *live.View, now time.Time) {
 		o.retry = time.Time{}
 	}
 	e.touch(o)
+}
+
+// touchTwins marks the orphans that may be the same object under another API group.
+func (e *Engine) touchTwins(o *entry) {
+	for gk := range e.byKind {
+		if gk.Kind != o.id.GroupKind.Kind || gk == o.id.GroupKind {
+			continue
+		}
+		if x := e.objs[object.ObjMetadata{GroupKind: gk, Namespace: o.id.Namespace, Name: o.id.Name}]; x != nil && e.orphan(x) {
+			e.touch(x)
+		}
+	}
 }
 
 // health notes when an object becomes Current with its present hash.
@@ -881,6 +904,9 @@ func (e *Engine) appliedOK(o *entry, r Result, now time.Time) {
 	}
 	o.rec.App = r.Task.App
 	if r.Live != nil {
+		if !o.seen {
+			e.touchTwins(o)
+		}
 		o.rec.Fingerprint = r.Live.Fingerprint
 		view := *r.Live
 		view.Managed = nil
