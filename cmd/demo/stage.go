@@ -53,7 +53,7 @@ type site struct {
 	address      string
 }
 
-func (s *stage) say(format string, args ...any) { fmt.Fprintf(s.out, format+"\n", args...) } //nolint:errcheck // a broken pipe ends us anyway
+func (s *stage) say(format string, args ...any) { _, _ = fmt.Fprintf(s.out, format+"\n", args...) }
 
 // title begins a scene.
 func (s *stage) title(text string) {
@@ -73,7 +73,7 @@ func (s *stage) build(ctx context.Context) error {
 		return err
 	}
 	s.agent = filepath.Join(s.dir, "holdfast")
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", s.agent, "./cmd/agent")
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", s.agent, "./cmd/agent") //nolint:gosec // our own program
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("build the agent: %w\n%s", err, out)
 	}
@@ -119,10 +119,10 @@ func (s *stage) repository(ctx context.Context) error {
 	if s.server, err = gittest.Start(gittest.Options{Dir: filepath.Join(s.dir, "git")}); err != nil {
 		return err
 	}
-	if s.repo, err = s.server.NewRepo("fleet"); err != nil {
+	if s.repo, err = s.server.NewRepo("fleet"); err != nil { //nolint:contextcheck // quick and local
 		return err
 	}
-	if _, err := s.repo.Commit(gittest.Tree("examples/fleet-repo", ""), gittest.Message("The fleet of acme")); err != nil {
+	if _, err := s.repo.Commit(gittest.Tree("examples/fleet-repo", ""), gittest.Message("The fleet of acme")); err != nil { //nolint:contextcheck // quick and local
 		return err
 	}
 	s.clone = filepath.Join(s.dir, "fleet")
@@ -219,7 +219,7 @@ func (site *site) notify(ctx context.Context) error {
 // edit changes a file of the clone; that nothing changes is an error.
 func (s *stage) edit(path, from, to string) error {
 	file := filepath.Join(s.clone, path)
-	b, err := os.ReadFile(file) //nolint:gosec // our own clone
+	b, err := os.ReadFile(file)
 	if err != nil {
 		return err
 	}
@@ -310,7 +310,7 @@ type logFile struct {
 }
 
 func newLogFile(path string) (*logFile, error) {
-	f, err := os.Create(path) //nolint:gosec // in our own folder
+	f, err := os.Create(path)
 	if err != nil {
 		return nil, err
 	}

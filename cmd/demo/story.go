@@ -19,7 +19,7 @@ import (
 // status asks an agent how it stands.
 func (site *site) status(ctx context.Context) (status.Report, error) {
 	var r status.Report
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+site.address+"/api/v1/status", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+site.address+"/api/v1/status", http.NoBody)
 	if err != nil {
 		return r, err
 	}
@@ -58,7 +58,7 @@ func (s *stage) settled(ctx context.Context, commit string) error {
 // overlays shows that each cluster got its own.
 func (s *stage) overlays(ctx context.Context) error {
 	s.title("Each cluster renders its own overlay from its labels, and applies it")
-	head, err := s.repo.Head("main")
+	head, err := s.repo.Head("main") //nolint:contextcheck // quick and local
 	if err != nil {
 		return err
 	}

@@ -31,7 +31,7 @@ const logBits = 48
 func rendezvous(app string, c *Cluster) score {
 	// Names hold no NUL, so no two pairs are hashed alike.
 	sum := sha256.Sum256([]byte(app + "\x00" + c.Name))
-	return score{weight: uint64(max(c.Weight(), 1)), log: negLog2(binary.BigEndian.Uint64(sum[:])), name: c.Name} //nolint:gosec // positive
+	return score{weight: uint64(max(c.Weight(), 1)), log: negLog2(binary.BigEndian.Uint64(sum[:])), name: c.Name}
 }
 
 // compare orders the better score first, equal ones by name.

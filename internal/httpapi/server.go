@@ -106,11 +106,15 @@ func (s *Server) Run(ctx context.Context) error {
 		MaxHeaderBytes:    maxHeaderBytes,
 	}
 	s.options.Log.Debug().Stringer("address", s.listener.Addr()).Msg("HTTP server listens")
-	stopped := make(chan error, 1)
-	go func() { stopped <- server.Serve(s.listener) }()
+	stopped := make(chan struct{})
+	var served error
+	go func() {
+		defer close(stopped)
+		served = server.Serve(s.listener)
+	}()
 	select {
-	case err := <-stopped:
-		return fmt.Errorf("serve HTTP: %w", err)
+	case <-stopped:
+		return fmt.Errorf("serve HTTP: %w", served)
 	case <-ctx.Done():
 	}
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)

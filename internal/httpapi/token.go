@@ -24,7 +24,7 @@ func TokenFile(dir string) func() (string, error) {
 		if dir == "" {
 			return "", nil
 		}
-		file, err := os.Open(filepath.Join(dir, TokenName)) //nolint:gosec // the operator's own directory
+		file, err := os.Open(filepath.Join(dir, TokenName))
 		if errors.Is(err, fs.ErrNotExist) {
 			return "", nil
 		}

@@ -165,10 +165,10 @@ func entries(k *types.Kustomization) (es []entry) {
 	for _, p := range k.Patches {
 		add("patches", loaded, p.Path)
 	}
-	for _, p := range k.PatchesJson6902 {
+	for _, p := range k.PatchesJson6902 { //nolint:staticcheck // deprecated, and still built
 		add("patchesJson6902", loaded, p.Path)
 	}
-	for _, p := range k.PatchesStrategicMerge {
+	for _, p := range k.PatchesStrategicMerge { //nolint:staticcheck // deprecated, and still built
 		add("patchesStrategicMerge", loaded, string(p))
 	}
 	for _, r := range k.Replacements {

@@ -40,7 +40,8 @@ func isLocal(content map[string]any) bool {
 	meta, _ := content["metadata"].(map[string]any)
 	annotations, _ := meta["annotations"].(map[string]any)
 	v, ok := annotations[annotationLocal]
-	return ok && v != "false" && v != false
+	set, isBool := v.(bool)
+	return ok && v != "false" && (!isBool || set)
 }
 
 // annotation returns an annotation of an object, "" if it has none.

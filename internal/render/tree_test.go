@@ -72,16 +72,16 @@ func (m memTree) resolve(name string) (string, error) {
 }
 
 func (m memTree) Stat(name string) (tree.Entry, error) {
-	real, err := m.resolve(name)
+	at, err := m.resolve(name)
 	if err != nil {
 		return tree.Entry{}, err
 	}
-	if b, ok := m[real]; ok {
-		return tree.Entry{Name: path.Base(real), Path: real, Size: int64(len(b)), Hash: digest(b)}, nil
+	if b, ok := m[at]; ok {
+		return tree.Entry{Name: path.Base(at), Path: at, Size: int64(len(b)), Hash: digest(b)}, nil
 	}
 	var all []string
 	for k, v := range m {
-		if real == "." || strings.HasPrefix(k, real+"/") {
+		if at == "." || strings.HasPrefix(k, at+"/") {
 			all = append(all, k+"\x00"+v)
 		}
 	}
@@ -89,15 +89,15 @@ func (m memTree) Stat(name string) (tree.Entry, error) {
 		return tree.Entry{}, &fs.PathError{Op: "stat", Path: name, Err: fs.ErrNotExist}
 	}
 	sort.Strings(all)
-	return tree.Entry{Name: path.Base(real), Path: real, Mode: fs.ModeDir, Hash: digest(strings.Join(all, "\x00"))}, nil
+	return tree.Entry{Name: path.Base(at), Path: at, Mode: fs.ModeDir, Hash: digest(strings.Join(all, "\x00"))}, nil
 }
 
 func (m memTree) ReadFile(name string) ([]byte, error) {
-	real, err := m.resolve(name)
+	at, err := m.resolve(name)
 	if err != nil {
 		return nil, err
 	}
-	b, ok := m[real]
+	b, ok := m[at]
 	if !ok {
 		return nil, &fs.PathError{Op: "read", Path: name, Err: fs.ErrNotExist}
 	}

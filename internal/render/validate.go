@@ -3,7 +3,7 @@ package render
 import (
 	"fmt"
 
-	"k8s.io/apimachinery/pkg/api/validation/path"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	"k8s.io/apimachinery/pkg/util/validation"
 )
 
@@ -13,10 +13,10 @@ const maxName = 253
 // validate returns what is wrong with the metadata of an object that has an identity. It asks only
 // for what holds for every kind: names such as "system:node" are good for some. The API server
 // judges the rest, object by object.
-func validate(content map[string]any) (faults []string) {
-	meta, _ := content["metadata"].(map[string]any)
+func validate(manifest map[string]any) (faults []string) {
+	meta, _ := manifest["metadata"].(map[string]any)
 	name, _ := meta["name"].(string)
-	for _, m := range path.IsValidPathSegmentName(name) {
+	for _, m := range content.IsPathSegmentName(name) {
 		faults = append(faults, fmt.Sprintf("metadata.name %q %s", name, m))
 	}
 	if len(name) > maxName {

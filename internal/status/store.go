@@ -42,7 +42,7 @@ func (c *clusterStore) list(ctx context.Context) (map[string]stored, error) {
 	// From the API server's cache: one agent per instance writes these, and it has just started.
 	list, err := c.client.Resource(GVR).List(ctx, metav1.ListOptions{LabelSelector: LabelInstance + "=" + c.instance})
 	if apierrors.IsNotFound(err) {
-		return nil, nil // the kind does not exist, so none of them does
+		return nil, nil //nolint:nilnil // the kind does not exist, so none of them does
 	}
 	if err != nil {
 		return nil, fmt.Errorf("list AppStatus objects: %w", err)

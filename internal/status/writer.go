@@ -350,7 +350,7 @@ func (w *Writer) failed(app string, f *failure, err error) {
 	}
 	delay := min(retryFirst<<min(f.count, 16), most)
 	f.count++
-	f.retryAt = time.Now().Add(delay + rand.N(delay/4))
+	f.retryAt = time.Now().Add(delay + rand.N(delay/4)) //nolint:gosec // jitter
 	text := err.Error()
 	if text == f.text {
 		return
