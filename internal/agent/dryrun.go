@@ -68,7 +68,7 @@ func firstSnapshot(ctx context.Context, source *gitsource.Source) (*gitsource.Sn
 
 // printPlan writes the plan for a person. It fails if anything in it would.
 func printPlan(w io.Writer, cluster string, c *compilation, steps []apply.Step) error {
-	fmt.Fprintf(w, "Dry run: cluster %s at commit %s. Nothing was written.\n\n", cluster, short(c.commit)) //nolint:errcheck // the last write tells
+	fmt.Fprintf(w, "Dry run: cluster %s at commit %s. Nothing was written.\n\n", cluster, short(c.commit))
 	count := map[string]int{}
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, s := range steps {
@@ -91,7 +91,7 @@ func printPlan(w io.Writer, cluster string, c *compilation, steps []apply.Step) 
 		return fmt.Errorf("print the plan: %w", err)
 	}
 	for _, err := range c.errs {
-		fmt.Fprintf(w, "warning: %v\n", err) //nolint:errcheck // the last write tells
+		fmt.Fprintf(w, "warning: %v\n", err)
 	}
 	_, err := fmt.Fprintf(w, "\n%d to create, %d to configure, %d unchanged, %d to prune, %d prunes held, %d failing\n",
 		count["create"], count["configure"], count["unchanged"], count["prune"], count["hold"], count["fail"])

@@ -3,9 +3,10 @@ package apply
 import (
 	"time"
 
+	"sigs.k8s.io/cli-utils/pkg/object"
+
 	"github.com/holdfast-dev/holdfast/internal/fleet"
 	"github.com/holdfast-dev/holdfast/internal/render"
-	"sigs.k8s.io/cli-utils/pkg/object"
 )
 
 // Desired is what Git wants of this cluster. It replaces the one before as a whole.

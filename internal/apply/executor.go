@@ -7,14 +7,15 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/holdfast-dev/holdfast/internal/kube"
-	"github.com/holdfast-dev/holdfast/internal/live"
-	"github.com/holdfast-dev/holdfast/internal/render"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
+
+	"github.com/holdfast-dev/holdfast/internal/kube"
+	"github.com/holdfast-dev/holdfast/internal/live"
+	"github.com/holdfast-dev/holdfast/internal/render"
 )
 
 // requestTimeout bounds one task. An admission webhook may take thirty seconds.

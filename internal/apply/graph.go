@@ -6,11 +6,12 @@ import (
 	"sort"
 	"strings"
 
-	"github.com/holdfast-dev/holdfast/internal/live"
-	"github.com/holdfast-dev/holdfast/internal/render"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/cli-utils/pkg/object"
 	"sigs.k8s.io/cli-utils/pkg/object/dependson"
+
+	"github.com/holdfast-dev/holdfast/internal/live"
+	"github.com/holdfast-dev/holdfast/internal/render"
 )
 
 // Kinds that others depend on by their nature.

@@ -8,14 +8,15 @@ import (
 	"strings"
 	"time"
 
-	"github.com/holdfast-dev/holdfast/internal/kube"
-	"github.com/holdfast-dev/holdfast/internal/render"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/cli-utils/pkg/object"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 	"sigs.k8s.io/structured-merge-diff/v6/typed"
+
+	"github.com/holdfast-dev/holdfast/internal/kube"
+	"github.com/holdfast-dev/holdfast/internal/render"
 )
 
 // Step is what would be done to one object.

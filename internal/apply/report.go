@@ -6,11 +6,12 @@ import (
 	"sort"
 	"time"
 
-	"github.com/holdfast-dev/holdfast/internal/fleet"
-	"github.com/holdfast-dev/holdfast/internal/render"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/cli-utils/pkg/kstatus/status"
 	"sigs.k8s.io/cli-utils/pkg/object"
+
+	"github.com/holdfast-dev/holdfast/internal/fleet"
+	"github.com/holdfast-dev/holdfast/internal/render"
 )
 
 // AppState is how one app stands, for status, metrics and Events.

@@ -7,13 +7,14 @@ import (
 	"fmt"
 	"net/http"
 
-	"github.com/holdfast-dev/holdfast/internal/kube"
-	"github.com/holdfast-dev/holdfast/internal/live"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/cli-utils/pkg/object"
+
+	"github.com/holdfast-dev/holdfast/internal/kube"
+	"github.com/holdfast-dev/holdfast/internal/live"
 )
 
 // metadataOnly asks the server to leave everything but the metadata out of its answer.

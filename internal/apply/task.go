@@ -3,11 +3,12 @@ package apply
 import (
 	"time"
 
-	"github.com/holdfast-dev/holdfast/internal/live"
-	"github.com/holdfast-dev/holdfast/internal/render"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/cli-utils/pkg/object"
+
+	"github.com/holdfast-dev/holdfast/internal/live"
+	"github.com/holdfast-dev/holdfast/internal/render"
 )
 
 // Action is what a Task does to its object.
