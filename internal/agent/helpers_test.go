@@ -2,6 +2,7 @@ package agent_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"sort"
@@ -82,7 +83,15 @@ func (e *env) waitStatus(app, what string, words []string, text func(*appStatus)
 func (e *env) inventoryNames() []string {
 	e.t.Helper()
 	var names []string
-	for key := range e.inventory() {
+	for key, value := range e.inventory() {
+		var hashed struct{ I []string } // namespace, name, group and kind of what makes no key
+		if err := json.Unmarshal([]byte(value), &hashed); err != nil {
+			e.t.Fatal(err)
+		}
+		if len(hashed.I) > 1 {
+			names = append(names, hashed.I[1])
+			continue
+		}
 		id, err := object.ParseObjMetadata(key)
 		if err != nil {
 			e.t.Fatal(err)

@@ -54,7 +54,9 @@ func newAPIProxy(t *testing.T, cluster *localcluster.Cluster) *apiProxy {
 		ErrorHandler:  func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) },
 	}
 	p := &apiProxy{watches: map[chan struct{}]bool{}}
-	p.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { p.serve(w, r, forward) }))
+	p.server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { p.serve(w, r, forward) }))
+	p.server.Config.ErrorLog = forward.ErrorLog
+	p.server.Start()
 	t.Cleanup(func() {
 		p.cutWatches()
 		p.server.CloseClientConnections()

@@ -148,6 +148,6 @@ func (l *loop) retry(ctx context.Context, what string, do func(context.Context) 
 		case <-time.After(pause):
 		}
 		l.beat()
-		pause = min(2*pause, 15*time.Second)
+		pause = min(2*pause, 5*time.Second) // to be refused costs nothing, and everything waits
 	}
 }

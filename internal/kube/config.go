@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/transport"
 )
 
 // Limits for a server without API Priority and Fairness, in requests per second. The client
@@ -35,7 +36,19 @@ func Config(kubeconfig, userAgent string) (*rest.Config, error) {
 	limit := newLimiter(fallbackQPS, fallbackBurst)
 	cfg.RateLimiter = limit
 	cfg.Wrap(limit.observe)
+	rereadToken(cfg)
 	return cfg, nil
+}
+
+// rereadToken has a token that the server refuses read from its file again at once. The client library by
+// itself sends an expired one for up to a minute after the file was replaced.
+func rereadToken(cfg *rest.Config) {
+	if cfg.BearerTokenFile == "" {
+		return
+	}
+	source := transport.NewCachedFileTokenSource(cfg.BearerTokenFile)
+	cfg.BearerToken, cfg.BearerTokenFile = "", ""
+	cfg.Wrap(transport.ResettableTokenSourceWrapTransport(source))
 }
 
 func load(kubeconfig string) (*rest.Config, error) {
