@@ -54,10 +54,15 @@ type compilation struct {
 	good bool
 	// labels are those of this cluster.
 	labels map[string]string
+	// uncertain is set when something could not be found out for a reason that may pass: the API server
+	// or the Git server did not answer. It is worth compiling again.
+	uncertain bool
 	// desired is for the engine.
 	desired apply.Desired
 	// apps are those placed here, by name.
 	apps map[string]compiledApp
+	// notes are what people should know about an app, though nothing failed.
+	notes []note
 	// errs are what is wrong with the commit as a whole, or with files of it.
 	errs []error
 	// unresolved are kinds that are not served, or could not be asked for: their scope is a guess.
@@ -80,6 +85,9 @@ type compiledApp struct {
 	// dependsOn are the apps it may wait for.
 	dependsOn []string
 }
+
+// note is for people: about an app, in words.
+type note struct{ app, text string }
 
 // errNothing is returned when nothing at all is known about what the cluster should have.
 var errNothing = errors.New("there is no usable commit")
@@ -126,7 +134,7 @@ func (c *compiler) at(ctx context.Context, r request, commit string, t tree.Tree
 	if !ok {
 		return nil, missingCluster(f, c.cluster)
 	}
-	out := &compilation{commit: commit, labels: self.Metadata.Labels, apps: map[string]compiledApp{}}
+	out := &compilation{commit: commit, labels: self.Labels, apps: map[string]compiledApp{}}
 	out.desired = apply.Desired{Commit: commit, Prune: f.Settings.Spec.Prune, Claimed: map[object.ObjMetadata]string{}}
 	broken := c.restoreBroken(ctx, f, r, out)
 
@@ -147,6 +155,7 @@ func (c *compiler) at(ctx context.Context, r request, commit string, t tree.Tree
 		}
 		for name, h := range held {
 			if _, ok := older[name]; !ok {
+				out.uncertain = out.uncertain || !r.adopted[name].none()
 				held[name] = holding{gate: h.gate, why: h.why, nothing: true}
 			}
 		}
@@ -321,6 +330,12 @@ func (c *compiler) add(out *compilation, f *fleet.Fleet, head, res *render.AppRe
 		out.desired.Apps = append(out.desired.Apps, app)
 		return
 	default:
+		if res.Placement.Short != "" {
+			out.notes = append(out.notes, note{name, res.Placement.Short})
+		}
+		for _, w := range res.Warnings {
+			out.notes = append(out.notes, note{name, w})
+		}
 		app.Objects, ca.invalid = res.Objects, res.ObjectErrors
 		ca.adopted = adopted{Revision: res.Commit, Content: res.Content}
 	}
@@ -394,6 +409,7 @@ func (c *compiler) scopes(ctx context.Context, out *compilation) {
 			return res.Namespaced, true
 		}
 		known[gvk] = nil
+		out.uncertain = out.uncertain || !meta.IsNoMatchError(err)
 		if out.unresolved == nil {
 			out.unresolved = map[schema.GroupKind]bool{}
 		}

@@ -26,6 +26,9 @@ import (
 // each then takes longer.
 const workers = 8
 
+// compileAgain is how long after a compilation that left something open it is tried again.
+const compileAgain = 10 * time.Second
+
 // heartbeat is how often the loop turns though nothing happened: for what only the clock changes.
 const heartbeat = 10 * time.Second
 
@@ -59,6 +62,8 @@ type loop struct {
 	refused   error // why the newest commit is not followed
 	compiling bool
 	again     bool // what was compiled last is out of date
+	compileAt time.Time
+	noted     map[note]bool
 	rescope   bool // the scope of a kind has become known
 	cancelOld context.CancelFunc
 
@@ -216,9 +221,12 @@ func (l *loop) act(ctx context.Context) time.Duration {
 	l.resolve(ctx, now)
 	l.measure(now)
 	l.publish(ctx, now)
+	if !l.compileAt.IsZero() && !now.Before(l.compileAt) && !l.compiling {
+		l.compile(ctx)
+	}
 
 	wait := heartbeat
-	for _, at := range []time.Time{l.engine.Wake(), l.publishAt, l.nextResolve()} {
+	for _, at := range []time.Time{l.engine.Wake(), l.publishAt, l.nextResolve(), l.compileAt} {
 		if !at.IsZero() {
 			wait = min(wait, max(at.Sub(now), 0))
 		}
@@ -360,7 +368,7 @@ func (l *loop) compile(ctx context.Context) {
 	if l.head == nil {
 		return
 	}
-	l.compiling, l.again = true, false
+	l.compiling, l.again, l.compileAt = true, false, time.Time{}
 	r := request{
 		commit: l.head.Commit, tree: l.head, good: l.good,
 		adopted: map[string]adopted{}, ready: map[string]string{},
@@ -392,6 +400,7 @@ func (l *loop) adopt(ctx context.Context, r compileResult) {
 		if ctx.Err() == nil {
 			l.log.Error().Err(r.err).Msg("nothing can be applied")
 			l.notReady(r.err)
+			l.compileAt = time.Now().Add(compileAgain)
 		}
 		return
 	}
@@ -402,6 +411,11 @@ func (l *loop) adopt(ctx context.Context, r compileResult) {
 	if r.c.good {
 		l.good = r.c.commit
 	}
+	l.compileAt = time.Time{}
+	if r.c.uncertain {
+		l.compileAt = now.Add(compileAgain)
+	}
+	l.tellNotes(r.c.notes)
 	l.setIgnore(r.c)
 	l.setApps(r.c, now)
 	for _, id := range l.engine.SetDesired(r.c.desired, now) {
@@ -411,6 +425,19 @@ func (l *loop) adopt(ctx context.Context, r compileResult) {
 	}
 	l.current = r.c
 	l.log.Debug().Str("commit", r.c.commit).Int("apps", len(r.c.apps)).Msg("desired state set")
+}
+
+// tellNotes says what people should know, once for each different thing.
+func (l *loop) tellNotes(notes []note) {
+	told := make(map[note]bool, len(notes))
+	for _, n := range notes {
+		told[n] = true
+		if !l.noted[n] {
+			l.log.Warn().Str("app", n.app).Str("reason", n.text).Msg("worth knowing")
+			l.recorder.Record(status.Event{App: n.app, Warning: true, Reason: "Note", Message: n.text})
+		}
+	}
+	l.noted = told
 }
 
 // setIgnore tells the watches which fields do not count.
