@@ -153,7 +153,8 @@ func parseEvent(line []byte) (auditEvent, error) {
 	}
 	if i := bytes.LastIndex(line, []byte(`{"kind":"Event"`)); i > 0 {
 		e = auditEvent{}
-		return e, json.Unmarshal(line[i:], &e)
+		err := json.Unmarshal(line[i:], &e)
+		return e, err
 	}
 	return e, err
 }
