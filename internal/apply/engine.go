@@ -9,14 +9,15 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/holdfast-dev/holdfast/internal/fleet"
-	"github.com/holdfast-dev/holdfast/internal/live"
-	"github.com/holdfast-dev/holdfast/internal/render"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/cli-utils/pkg/kstatus/status"
 	"sigs.k8s.io/cli-utils/pkg/object"
+
+	"github.com/holdfast-dev/holdfast/internal/fleet"
+	"github.com/holdfast-dev/holdfast/internal/live"
+	"github.com/holdfast-dev/holdfast/internal/render"
 )
 
 // Engine decides what is to be done, object by object. It does no I/O, starts nothing and asks no
@@ -320,11 +321,11 @@ func (e *Engine) link(deps map[object.ObjMetadata][]object.ObjMetadata, now time
 	}
 }
 
-// brake marks what the present commit orphaned, and holds it if the commit deletes too much. It returns
-// the apps that have new orphans.
+// brake marks what the present commit orphaned, and holds it if the commit leaves nothing or deletes too
+// much. It returns the apps that have new orphans.
 func (e *Engine) brake(now time.Time) (orphaned map[string]bool) {
-	var counted []*entry
-	all, left := 0, 0
+	var orphans []*entry
+	all, counted, left := 0, 0, 0
 	orphaned = map[string]bool{}
 	for _, o := range e.objs {
 		if o.desired != nil || o.kept || o.claimed != "" {
@@ -350,13 +351,18 @@ func (e *Engine) brake(now time.Time) (orphaned map[string]bool) {
 			o.rec.Orphaned = e.desired.Commit
 			e.saveLazily(o, now)
 		}
-		if o.rec.Hash == "" || e.leaves(o) || e.permitted(o, now) || o.live != nil && keeps(o.live.Annotations) != "" {
+		// A permit does not keep an object from being counted and marked: it may run out first.
+		if e.leaves(o) || o.live != nil && keeps(o.live.Annotations) != "" {
 			continue
 		}
-		counted = append(counted, o)
+		// What was never applied for all that is known may be what the server is just adopting.
+		orphans = append(orphans, o)
+		if o.rec.Hash != "" {
+			counted++
+		}
 	}
-	if len(orphaned) > 0 && brakes(e.desired.Prune, len(counted), all, left) {
-		for _, o := range counted {
+	if left == 0 || len(orphaned) > 0 && brakes(e.desired.Prune, counted, all) {
+		for _, o := range orphans {
 			o.rec.Braked = true
 			e.save(o, now)
 		}
@@ -506,7 +512,7 @@ func (e *Engine) Wake() time.Time {
 // Busy tells whether something is being done or could be done at once.
 func (e *Engine) Busy() bool { return e.inFlight > 0 || e.ready.Len() > 0 || len(e.dirty) > 0 }
 
-// Idle tells how many requests are under way.
+// InFlight tells how many requests are under way.
 func (e *Engine) InFlight() int { return e.inFlight }
 
 // decide returns what may be done about an entry now, or when to ask again, or neither: then an
@@ -567,8 +573,11 @@ func (e *Engine) decideDesired(o *entry, now time.Time) (*Task, time.Time) {
 		Drifted: o.drifted, Missing: missing,
 		Fingerprint: o.rec.Fingerprint,
 	}
-	if o.live != nil {
-		t.ResourceVersion = o.live.ResourceVersion
+	switch {
+	case o.live != nil:
+		t.ResourceVersion, t.NotReplicas = o.live.ResourceVersion, !o.live.OwnsReplicas
+	case o.seen:
+		t.NotReplicas = t.First // else it may be there, without our label
 	}
 	return t, never
 }
@@ -576,7 +585,8 @@ func (e *Engine) decideDesired(o *entry, now time.Time) (*Task, time.Time) {
 // differs tells why an object has to be applied; "" if it is as it should be as far as is known.
 func (e *Engine) differs(o *entry, app *appEntry) (cause Cause, missing bool) {
 	switch {
-	case o.rec.Hash != o.desired.Hash:
+	case o.rec.Hash != o.desired.Hash, o.rec.Ignored != ignoredKey(app.Ignore[o.id]):
+		// With other fields ignored, the fingerprint of the last apply says nothing any more.
 		return Sync, false
 	case !o.seen:
 		return "", false // unknown is not drifted
@@ -902,7 +912,7 @@ func (e *Engine) appliedOK(o *entry, r Result, now time.Time) {
 		}
 		o.applied = now
 	}
-	o.rec.App = r.Task.App
+	o.rec.App, o.rec.Ignored = r.Task.App, ignoredKey(r.Task.Ignore)
 	if r.Live != nil {
 		if !o.seen {
 			e.touchTwins(o)

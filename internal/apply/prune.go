@@ -12,12 +12,9 @@ import (
 )
 
 // brakes tells whether a commit that orphans that many of all objects of this cluster deletes too
-// much: all of them, with nothing left in Git, or at least minObjects and more than maxPercent.
-func brakes(p fleet.Prune, orphans, all, left int) bool {
-	if orphans == 0 {
-		return false
-	}
-	return left == 0 || orphans >= p.MinObjectsOrDefault() && orphans*100 > p.MaxPercentOrDefault()*all
+// much: at least minObjects and more than maxPercent. That it leaves nothing is asked elsewhere.
+func brakes(p fleet.Prune, orphans, all int) bool {
+	return orphans > 0 && orphans >= p.MinObjectsOrDefault() && orphans*100 > p.MaxPercentOrDefault()*all
 }
 
 // verdict is what the live object says about its own deletion.
