@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/holdfast-dev/holdfast/internal/apply"
 	"github.com/holdfast-dev/holdfast/internal/fleet"
 	"github.com/holdfast-dev/holdfast/internal/kube"
+	"github.com/holdfast-dev/holdfast/internal/live"
 	"github.com/holdfast-dev/holdfast/internal/metrics"
 	"github.com/holdfast-dev/holdfast/internal/render"
 	"github.com/holdfast-dev/holdfast/internal/status"
@@ -188,9 +190,24 @@ func (l *loop) episodes(name string, a *app, es apply.AppState) []status.Event {
 		left = es.Detected
 	}
 	for _, object := range begun(a.detected, left) {
-		events = append(events, status.DriftDetected(name, object, "", nil))
+		manager, fields := l.takenBy(name, object)
+		events = append(events, status.DriftDetected(name, object, manager, fields))
 	}
 	return events
+}
+
+// takenBy tells who changed an object that is left so, and which fields, as far as can be told.
+func (l *loop) takenBy(app, object string) (manager string, fields []string) {
+	obj, managed := l.engine.Drifted(app, object)
+	if obj == nil {
+		return "", nil
+	}
+	u, err := obj.Unstructured()
+	if err != nil { // it was rendered from one
+		return "", nil
+	}
+	r := live.Taken(managed, kube.FieldManager(l.o.Namespace), u)
+	return first(r.Managers), r.Fields
 }
 
 // begun makes known equal to now and returns what is new in it.
@@ -244,7 +261,7 @@ func (l *loop) appState(name string, a *app, es apply.AppState, problems []strin
 		s.Errors = append(s.Errors, status.ObjectError{Object: render.Name(e.ID), Message: kube.Explain(e.Err)})
 	}
 	for _, f := range es.Fights {
-		s.Errors = append(s.Errors, status.ObjectError{Object: f, Message: "somebody keeps overwriting what Git declares: repairs are slowed down"})
+		s.Errors = append(s.Errors, status.ObjectError{Object: f, Message: fmt.Sprintf("%s keeps overwriting what Git declares: repairs are slowed down", whoever(l.blamed[f]))})
 	}
 	slices.SortStableFunc(s.Errors, func(x, y status.ObjectError) int { return cmp.Compare(x.Object, y.Object) })
 	for _, w := range es.Waiting {
@@ -270,6 +287,14 @@ func (l *loop) appState(name string, a *app, es apply.AppState, problems []strin
 		s.UnreadySince = before.UnreadySince
 	}
 	return s
+}
+
+// whoever names a field manager, if it is known.
+func whoever(manager string) string {
+	if manager == "" {
+		return "somebody"
+	}
+	return strconv.Quote(manager)
 }
 
 // atRest tells that nothing of an app is about to be pruned: what is left is held.

@@ -89,11 +89,12 @@ func (x *Executor) apply(ctx context.Context, r *Result) {
 		return
 	}
 	t := r.Task
-	body, err := x.body(ctx, at, t)
+	body, err := x.body(ctx, at, &t)
 	if err != nil {
 		r.Err = err
 		return
 	}
+	r.Task.Drifted = t.Drifted
 	raw, created, err := at.patch(ctx, types.ApplyPatchType, body, x.manager, !t.First)
 	switch {
 	case t.First && apierrors.IsConflict(err):
@@ -147,17 +148,28 @@ func (x *Executor) finish(r *Result, view live.View, created bool) {
 			r.Outcome = Configured
 		}
 	}
-	if r.Task.Cause == Drift && !r.Task.Missing {
+	if r.Task.Cause == Drift && !r.Task.Missing && r.Task.Drifted != nil {
 		report := live.Blame(r.Task.Drifted, view.Managed, x.manager)
+		if r.Task.Human {
+			report = live.Merge(report, live.HumanFields(r.Task.Drifted, x.manager, nil, r.Task.Ignore))
+		}
 		r.Managers, r.Fields = report.Managers, report.Fields
 	}
 	r.Live = &view
 }
 
 // body is what to send: the desired object, changed only where fields are left to others. What is live
-// has to be read for that, and in Strict mode to take over what people added.
-func (x *Executor) body(ctx context.Context, at target, t Task) ([]byte, error) {
+// has to be read for that, unless it is known that nothing of what is left to others is ours, and in Strict mode to
+// take over what people added; t.Drifted is then what was read.
+func (x *Executor) body(ctx context.Context, at target, t *Task) ([]byte, error) {
 	if len(t.Ignore) == 0 && !t.Human {
+		return t.Object.JSON, nil
+	}
+	desired, err := t.Object.Unstructured()
+	if err != nil {
+		return nil, err
+	}
+	if t.NotReplicas && !t.Human && live.OnlyImplied(desired, t.Ignore) {
 		return t.Object.JSON, nil
 	}
 	now, err := x.read(ctx, at)
@@ -165,12 +177,9 @@ func (x *Executor) body(ctx context.Context, at target, t Task) ([]byte, error) 
 		return t.Object.JSON, nil
 	}
 	if err == nil && t.Human {
-		now, err = x.take(ctx, at, now, t, human)
+		t.Drifted = now.GetManagedFields()
+		now, err = x.take(ctx, at, now, *t, human)
 	}
-	if err != nil {
-		return nil, err
-	}
-	desired, err := t.Object.Unstructured()
 	if err != nil {
 		return nil, err
 	}

@@ -21,6 +21,8 @@ type Record struct {
 	Hash string `json:"h,omitempty"`
 	// Fingerprint is that of the object right after that apply.
 	Fingerprint string `json:"f,omitempty"`
+	// Ignored stands for the fields that were ignored in that fingerprint; empty if none were.
+	Ignored string `json:"g,omitempty"`
 	// Current is set once the object was healthy with that hash.
 	Current bool `json:"c,omitempty"`
 	// Commit is the one that brought the present hash.
@@ -36,6 +38,15 @@ type Record struct {
 	DependsOn []string `json:"d,omitempty"`
 	// ID is the object's namespace, name, group and kind, where these make no usable ConfigMap key.
 	ID *[4]string `json:"i,omitempty"`
+}
+
+// ignoredKey stands for a list of ignored fields.
+func ignoredKey(fields []string) string {
+	if len(fields) == 0 {
+		return ""
+	}
+	sum := sha256.Sum256([]byte(strings.Join(fields, "\x00")))
+	return hex.EncodeToString(sum[:4])
 }
 
 // maxKey is the API server's limit on the length of a ConfigMap key.

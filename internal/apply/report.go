@@ -6,6 +6,7 @@ import (
 	"sort"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/cli-utils/pkg/kstatus/status"
 	"sigs.k8s.io/cli-utils/pkg/object"
@@ -162,6 +163,21 @@ func (e *Engine) trouble(o *entry, a *appEntry, s *AppState, now time.Time) (wai
 		return o.live.Message, nil
 	}
 	return "", nil
+}
+
+// Drifted returns what an object that drifted should be and its managedFields as they were seen; nil for
+// one that is gone or did not drift. It takes the name that AppState.Detected has.
+func (e *Engine) Drifted(app, name string) (*render.Object, []metav1.ManagedFieldsEntry) {
+	a := e.apps[app]
+	if a == nil {
+		return nil, nil
+	}
+	for o := range a.entries {
+		if o.drifted != nil && o.desired != nil && o.live != nil && render.Name(o.id) == name {
+			return o.desired, o.drifted
+		}
+	}
+	return nil, nil
 }
 
 func (e *Engine) addHeld(held map[string]*HeldPrune, o *entry, a *appEntry, now time.Time) {

@@ -45,6 +45,8 @@ type Task struct {
 	First bool
 	// Ignore are JSON pointers of fields that are left to others.
 	Ignore []string
+	// NotReplicas is set when it is known that we do not own the live object's replicas.
+	NotReplicas bool
 	// Human also takes over what people added: in Strict mode, when they did.
 	Human bool
 	// ResourceVersion and Fingerprint are what the object had when it was last known to be right;

@@ -12,6 +12,8 @@ import (
 // replicasPointer is the field that an autoscaler writes.
 const replicasPointer = "/spec/replicas"
 
+var replicasPath = fieldpath.MakePathOrDie("spec", "replicas")
+
 // scaled are the kinds that autoscalers scale and whose missing replicas the server makes one.
 var scaled = []schema.GroupKind{
 	{Kind: "ReplicationController"},
@@ -35,6 +37,13 @@ func Implied(desired *unstructured.Unstructured) []string {
 		return nil
 	}
 	return []string{replicasPointer}
+}
+
+// OnlyImplied tells whether nothing is ignored in a desired object but what Implied adds: an object whose replicas
+// we do not own can then be applied as it is, without asking what is live.
+func OnlyImplied(desired *unstructured.Unstructured, ignore []string) bool {
+	implied := Implied(desired)
+	return !slices.ContainsFunc(ignore, func(p string) bool { return !slices.Contains(implied, p) })
 }
 
 // Body builds what to apply so that ignored fields stay as they are live. desired is not changed, and is

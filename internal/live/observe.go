@@ -55,6 +55,9 @@ func Observe(obj Object, manager string, ignore []string) View {
 		live.Status, live.Message = status.TerminatingStatus, "Resource scheduled for deletion"
 	}
 	live.Fingerprint = fingerprint(live.Managed, manager, gvk.GroupVersion().String(), content, ignore)
+	if Scaled(live.ID.GroupKind) {
+		live.OwnsReplicas = touches(decodeOr(ours(live.Managed, manager)), replicasPath)
+	}
 	live.Human = len(HumanFields(live.Managed, manager, content, ignore).Fields) > 0
 	return live
 }

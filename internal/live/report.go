@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 )
 
@@ -54,6 +55,47 @@ func Blame(before, after []metav1.ManagedFieldsEntry, manager string) Report {
 		managers = append(managers, last)
 	}
 	return report(managers, lost)
+}
+
+// Taken finds who took which fields of an object that is left as it is (mode Detect): fields that the desired
+// object has, that others own and we do not. Fields that were removed are not found; the blame for them goes to
+// whoever wrote last after us.
+func Taken(managed []metav1.ManagedFieldsEntry, manager string, desired *unstructured.Unstructured) Report {
+	mine := decodeOr(ours(managed, manager))
+	var managers []string
+	taken := fieldpath.NewSet()
+	for i := range managed {
+		e := &managed[i]
+		if isOurs(e, manager) || e.Subresource == "status" {
+			continue
+		}
+		found := false
+		decodeOr(e).Iterate(func(p fieldpath.Path) {
+			v, declared := get(desired.Object, p)
+			if m, isMap := v.(map[string]any); !declared || isMap && len(m) > 0 || mine.Has(p) {
+				return
+			}
+			found = true
+			taken.Insert(p.Copy())
+		})
+		if found {
+			managers = append(managers, e.Manager)
+		}
+	}
+	if len(managers) == 0 {
+		managers = append(managers, lastWriter(managed, manager))
+	}
+	return report(managers, taken)
+}
+
+// Merge puts two reports about one object together.
+func Merge(a, b Report) Report {
+	merge := func(x, y []string) []string {
+		all := slices.Concat(x, y)
+		slices.Sort(all)
+		return slices.Compact(all)
+	}
+	return Report{Managers: merge(a.Managers, b.Managers), Fields: merge(a.Fields, b.Fields)}
 }
 
 // lastWriter is the manager that wrote last, if it did so after our last apply. Times have a

@@ -22,6 +22,9 @@ type View struct {
 	// Replicas and ReadyReplicas are those of a Deployment or StatefulSet: what its spec asks for and
 	// what its status reports ready.
 	Replicas, ReadyReplicas int32
+	// OwnsReplicas is set when spec.replicas of a kind that autoscalers scale (see Scaled) is among
+	// the fields that we own.
+	OwnsReplicas bool
 	// Instance and App are the values of our labels on the live object.
 	Instance string
 	App      string
