@@ -9,7 +9,6 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 )
 
 func fleetYAML(spec string) string {
@@ -180,10 +179,10 @@ func TestAggregatedAPIDown(t *testing.T) {
 		"w1.yaml": custom("Widget", "name: w1, namespace: NS"), "w2.yaml": custom("Widget", "name: w2, namespace: NS"),
 		"a.yaml": configMap("a", "1"), "b.yaml": configMap("b", "1"),
 	})))
-	service := types.NamespacedName{Name: "v1." + e.id + ".example.com"}
-	e.patch("somebody", "apiregistration.k8s.io/v1", "APIService", service.Name, `{"metadata": {"labels": {"kube-aggregator.kubernetes.io/automanaged": null}},
-		"spec": {"service": {"name": "nowhere", "namespace": "NS"}, "insecureSkipTLSVerify": true}}`)
 	widgets := e.in(e.id+".example.com/v1", "Widget", e.ns)
+	service := "v1." + e.id + ".example.com"
+	e.patch("somebody", "apiregistration.k8s.io/v1", "APIService", service, `{"metadata": {"labels": {"kube-aggregator.kubernetes.io/automanaged": null}},
+		"spec": {"service": {"name": "nowhere", "namespace": "NS"}, "insecureSkipTLSVerify": true}}`)
 	e.eventually("the API is down", func() string {
 		if _, err := widgets.Get(context.Background(), "w1", metav1.GetOptions{}); !apierrors.IsServiceUnavailable(err) {
 			return fmt.Sprint(err)
@@ -198,7 +197,7 @@ func TestAggregatedAPIDown(t *testing.T) {
 	e.waitValue("3", "v1", "ConfigMap", "a", "data", "key")
 	e.waitInventory("a", "b", "w1", "w2")
 
-	e.delete("apiregistration.k8s.io/v1", "APIService", service.Name) // the server makes its own again
+	e.delete("apiregistration.k8s.io/v1", "APIService", service) // the server makes its own again
 	e.waitInventory("a", "b", "w1")
 	e.waitReady("")
 	if _, err := widgets.Get(context.Background(), "w2", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
