@@ -602,9 +602,10 @@ func (e *Engine) differs(o *entry, app *appEntry) (cause Cause, missing bool) {
 
 // settled tells whether what depends on an object may go on.
 func settled(d *entry) bool {
-	return d.rec != nil && d.desired != nil && d.rec.Hash == d.desired.Hash && d.rec.Current
+	return d.rec != nil && d.desired != nil && (d.rec.Hash == d.desired.Hash && d.rec.Current || reconcileDisabled(d))
 }
 
+// reconcileDisabled tells whether a desired object is left alone. One that is not there yet is created first.
 func reconcileDisabled(o *entry) bool {
 	if o.desired.Annotations[live.AnnotationReconcile] == "disabled" {
 		return o.rec.Hash != "" || o.live != nil
@@ -816,6 +817,11 @@ func (e *Engine) see(o *entry, l *live.View, now time.Time) {
 			o.drifted = managed
 		}
 		e.health(o, now)
+		if o.desired != nil && o.rec != nil && reconcileDisabled(o) {
+			for _, d := range o.rdeps {
+				e.touch(d) // they need not wait for it any more
+			}
+		}
 	}
 	if o.deleting && l == nil {
 		o.retry = time.Time{}

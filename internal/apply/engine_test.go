@@ -617,8 +617,52 @@ func TestEngineReconcileDisabled(t *testing.T) {
 	w.settle()
 	w.did("apply a=1", "apply b=1") // it is created, and then left alone
 	w.drift("b")
-	w.commit("2", appOf("x", "a=1", "b=2 holdfast.dev/reconcile=disabled"))
+	w.commit("2", appOf("x", "a=1", "b=2 holdfast.dev/reconcile=disabled", "c=1 after:b"))
 	w.run(time.Hour)
+	w.did("apply c=1") // what depends on it need not wait for ever
+	w.says("x", "Ready:true")
+	w.remove(id("b"))
+	w.run(time.Hour)
+	w.did()
+	w.says("x", "Ready:true")
+}
+
+func TestEngineReconcileDisabledLive(t *testing.T) {
+	w := newWorld(t)
+	w.sick[id("a")] = true
+	w.commit("1", appOf("x", "a=1", "b=1 after:a"))
+	w.settle()
+	w.did("apply a=1")
+	w.live[id("a")].annotations = map[string]string{live.AnnotationReconcile: "disabled"}
+	w.drift("a")
+	w.settle()
+	w.did("apply b=1")
+	w.live[id("a")].annotations = nil
+	w.drift("a")
+	w.settle()
+	w.did("apply a=1")
+}
+
+// With other fields ignored, the stored fingerprint means nothing: the object is applied once, and not as a repair.
+func TestEngineOtherFieldsIgnored(t *testing.T) {
+	w := newWorld(t)
+	x := appOf("x", "a=1", "b=1")
+	w.commit("1", x)
+	w.settle()
+	w.log = nil
+	x.Ignore = map[object.ObjMetadata][]string{id("a"): {"/data/key"}}
+	w.check = func(task Task) {
+		if task.Cause != Sync {
+			t.Errorf("%s is taken for drift", task.ID.Name)
+		}
+	}
+	w.commit("2", x)
+	w.live[id("a")].fingerprint += "x" // as it reads without the ignored field
+	w.changed(id("a"), w.live[id("a")])
+	w.run(time.Minute)
+	w.did("apply a=1")
+	w.restart()
+	w.run(time.Minute)
 	w.did()
 }
 

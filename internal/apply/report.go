@@ -145,11 +145,13 @@ func (e *Engine) trouble(o *entry, a *appEntry, s *AppState, now time.Time) (wai
 	}
 	cause, missing := e.differs(o, a)
 	switch {
+	case cause != "" && reconcileDisabled(o):
+		return "", nil // left alone, whatever it is like
 	case cause == Sync && o.wait != "":
 		return o.wait, nil
 	case cause == Sync:
 		return "to be applied", nil
-	case cause == Drift && !reconcileDisabled(o):
+	case cause == Drift:
 		s.Detected = append(s.Detected, render.Name(o.id))
 		if missing {
 			return "is missing", nil
