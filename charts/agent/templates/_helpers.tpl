@@ -64,7 +64,6 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- $args := list (list "branch" .Values.repository.branch) (list "path" .Values.repository.path) (list "poll" .Values.repository.poll) -}}
 {{- $args = append $args (list "log-format" .Values.logFormat) -}}
 {{- $args = append $args (list "log-level" .Values.logLevel) -}}
-{{- if .Values.dryRun }}{{ $args = append $args (list "dry-run" "true") }}{{ end -}}
 {{- range $args }}
 {{- if not (hasKey $.Values.config (first .)) }}
 - {{ printf "--%s=%s" (first .) (last .) | quote }}
