@@ -75,7 +75,7 @@ type loop struct {
 	blamed   map[string]string   // who last changed an object that was repaired, by its name
 	failures map[object.ObjMetadata]string
 	started  time.Time // when the present commit was taken up; zero when its stages have been measured
-	applied  bool
+	applied  time.Time // when it had been applied
 
 	// Requests under way.
 	cancel   map[object.ObjMetadata]context.CancelCauseFunc
@@ -173,7 +173,7 @@ func (l *loop) turns(ctx context.Context) error {
 	if head, ok := l.source.Head(); ok {
 		// What was verified before the restart: it works while Git is down.
 		l.head = head
-		l.compile(ctx)
+		l.take(ctx)
 	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -354,7 +354,12 @@ func (l *loop) update(ctx context.Context, u gitsource.Update) {
 	}
 	l.log.Info().Str("commit", u.Snapshot.Commit).Msg("new commit")
 	l.head = u.Snapshot
-	l.started, l.applied = time.Now(), false
+	l.take(ctx)
+}
+
+// take takes up the commit that is head now.
+func (l *loop) take(ctx context.Context) {
+	l.started, l.applied = time.Now(), time.Time{}
 	l.compile(ctx)
 }
 
@@ -525,8 +530,8 @@ func (l *loop) measure(now time.Time) {
 	if l.started.IsZero() || l.current == nil || l.current.commit != l.head.Commit || l.engine.Busy() {
 		return
 	}
-	if !l.applied {
-		l.applied = true
+	if l.applied.IsZero() {
+		l.applied = now
 		l.metrics.Stage(metrics.StageApply, now.Sub(l.started))
 	}
 	for _, s := range l.states {
@@ -534,7 +539,7 @@ func (l *loop) measure(now time.Time) {
 			return
 		}
 	}
-	l.metrics.Stage(metrics.StageReady, now.Sub(l.started))
+	l.metrics.Stage(metrics.StageReady, now.Sub(l.applied))
 	l.metrics.Synced(now)
 	l.started = time.Time{}
 }

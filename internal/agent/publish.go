@@ -320,7 +320,7 @@ func (l *loop) heldGates(a *app, es apply.AppState, now time.Time) []status.Held
 		if h.Expected {
 			continue
 		}
-		reasons[status.GatePrune] = append(reasons[status.GatePrune], fmt.Sprintf("%s: %s", listed(h.Objects), h.Reason))
+		reasons[status.GatePrune] = append(reasons[status.GatePrune], fmt.Sprintf("%s (%s)", h.Reason, listed(h.Objects)))
 		if t, ok := since[status.GatePrune]; !ok || h.Since.Before(t) {
 			since[status.GatePrune] = h.Since
 		}

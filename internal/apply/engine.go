@@ -572,6 +572,8 @@ func (e *Engine) decideDesired(o *entry, now time.Time) (*Task, time.Time) {
 		Human:   o.live != nil && o.live.Human && app.Drift.ModeOrDefault() == fleet.Strict,
 		Drifted: o.drifted, Missing: missing,
 		Fingerprint: o.rec.Fingerprint,
+		Replace: o.desired.Annotations[live.AnnotationReplace] == "enabled" ||
+			o.live != nil && o.live.Annotations[live.AnnotationReplace] == "enabled",
 	}
 	switch {
 	case o.live != nil:

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 
+	"github.com/holdfast-dev/holdfast/internal/fleet"
 	"github.com/holdfast-dev/holdfast/internal/kube"
 	"github.com/holdfast-dev/holdfast/internal/live"
 	"github.com/holdfast-dev/holdfast/internal/render"
@@ -103,7 +104,7 @@ func (x *Executor) apply(ctx context.Context, r *Result) {
 		// What Git no longer has and the tool before us put there may be what does not fit: two ports
 		// of the same name, of which only one is still wanted.
 		raw, err = x.adopt(ctx, at, body, t, err)
-	case kube.IsImmutable(err) && !t.First && t.Object.Annotations[live.AnnotationReplace] == "enabled":
+	case kube.IsImmutable(err) && !t.First && t.Replace:
 		raw, err = x.replace(ctx, at, body)
 		r.Outcome = Replaced
 	}
@@ -250,6 +251,9 @@ func (x *Executor) take(ctx context.Context, at target, now *unstructured.Unstru
 
 // replace deletes the object and creates it as desired, when the server would have it no other way.
 func (x *Executor) replace(ctx context.Context, at target, body []byte) ([]byte, error) {
+	if kind := at.id.GroupKind.Kind; fleet.ProtectedKind(kind) {
+		return nil, fmt.Errorf("the change is to an immutable field, and a %s is not replaced: more would be lost than the object", kind)
+	}
 	now, err := x.metadata(ctx, at)
 	if err != nil && !errors.Is(err, errAbsent) {
 		return nil, err

@@ -47,6 +47,8 @@ type Task struct {
 	Ignore []string
 	// NotReplicas is set when it is known that we do not own the live object's replicas.
 	NotReplicas bool
+	// Replace allows the object to be deleted and created anew if the server will have it no other way.
+	Replace bool
 	// Human also takes over what people added: in Strict mode, when they did.
 	Human bool
 	// ResourceVersion and Fingerprint are what the object had when it was last known to be right;
