@@ -273,7 +273,10 @@ func (s *stage) close() {
 			continue
 		}
 		select {
-		case <-site.exited:
+		case err := <-site.exited:
+			if err != nil {
+				s.say("the agent of %s ended with: %v", site.name, err)
+			}
 		case <-time.After(10 * time.Second):
 			_ = site.process.Process.Kill() // it may have ended just now
 		}
