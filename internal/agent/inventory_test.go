@@ -99,3 +99,19 @@ func TestLargeInventory(t *testing.T) {
 		t.Errorf("%d requests for three records", writes)
 	}
 }
+
+// When somebody deletes the inventory, the agent that still knows it writes all of it again with the
+// next change.
+func TestInventoryDeletedByHand(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, bare.Cluster(t))
+	e.waitQuiet(e.startAt(e.app("", many(5))))
+	err := e.clients.Kubernetes.CoreV1().ConfigMaps(e.instance).DeleteCollection(t.Context(), metav1.DeleteOptions{},
+		metav1.ListOptions{LabelSelector: "holdfast.dev/inventory"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.waitInventory()
+	e.commit(map[string]string{"apps/APP/c00.yaml": configMap("c00", "2")})
+	e.waitInventory("c00", "c01", "c02", "c03", "c04")
+}

@@ -353,6 +353,7 @@ func TestClusterFileDeleted(t *testing.T) {
 	e.patch("somebody", "v1", "ConfigMap", "a", `{"data": {"key": "changed"}}`)
 	e.waitValue("1", "v1", "ConfigMap", "a", "data", "key")
 	e.stop()
+	e.dataDir = t.TempDir() // what the cluster remembers has to do
 	e.start()
 	e.waitErrors("", "clusters/c1/cluster.yaml is not there")
 	e.delete("v1", "ConfigMap", "b")

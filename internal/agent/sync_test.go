@@ -314,6 +314,20 @@ func TestHandOverWithoutDeletion(t *testing.T) {
 		e.waitInventory("a", "slow", "stays")
 		e.noDeletions(mark)
 	})
+	t.Run("app renamed while frozen", func(t *testing.T) {
+		t.Parallel()
+		e := newEnv(t, bare.Cluster(t))
+		e.waitReadyAt(e.startAt(e.app("", map[string]string{"a.yaml": a, "b.yaml": b})))
+		mark := e.mark()
+		e.commit(map[string]string{
+			"fleet.yaml":        "apiVersion: holdfast.dev/v1alpha1\nkind: Fleet\nmetadata: {name: f}\nspec: {freeze: [{clusterSelector: {}}]}\n",
+			"apps/APP/app.yaml": appNamed("APP-renamed", ""),
+		})
+		e.waitValue(e.id+"-renamed", "v1", "ConfigMap", "a", "metadata", "labels", "holdfast.dev/app")
+		e.waitValue(e.id+"-renamed", "v1", "ConfigMap", "b", "metadata", "labels", "holdfast.dev/app")
+		e.waitInventory("a", "b")
+		e.noDeletions(mark)
+	})
 	t.Run("new owner is frozen", func(t *testing.T) {
 		t.Parallel()
 		e := newEnv(t, bare.Cluster(t))

@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
-	"strings"
+	"maps"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -77,6 +77,10 @@ func (inv *Inventory) Load(ctx context.Context) (records map[object.ObjMetadata]
 	}
 	return records, commit, errors.Join(errs...)
 }
+
+// errInventoryLost: somebody deleted a ConfigMap of the inventory. What it held besides what was to be
+// saved is known to the Engine alone, which has to save everything again.
+var errInventoryLost = errors.New("a part of the inventory was deleted")
 
 // Save stores a batch, as one small patch per ConfigMap concerned, and notes the commit that is head.
 // It may be repeated after an error.
@@ -164,10 +168,10 @@ func (inv *Inventory) write(ctx context.Context, shard string, data map[string]a
 		return fmt.Errorf("encode: %w", err)
 	}
 	_, err = configMaps.Patch(ctx, shard, types.MergePatchType, body, metav1.PatchOptions{FieldManager: inv.manager})
-	if apierrors.IsNotFound(err) && strings.HasPrefix(shard, inventoryName) {
-		// Somebody deleted it. What it held besides this is still known to the engine; the caller
-		// saves everything again.
+	if apierrors.IsNotFound(err) {
 		delete(inv.shards, shard)
+		maps.DeleteFunc(inv.where, func(_ object.ObjMetadata, s string) bool { return s == shard })
+		return fmt.Errorf("%w: %w", errInventoryLost, err)
 	}
 	if err == nil {
 		inv.shards[shard] = true

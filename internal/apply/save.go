@@ -1,6 +1,7 @@
 package apply
 
 import (
+	"errors"
 	"time"
 
 	"sigs.k8s.io/cli-utils/pkg/object"
@@ -76,6 +77,13 @@ func (e *Engine) Saved(b Batch, err error, now time.Time) {
 		e.saves++
 		for id := range b {
 			e.unsaved[id] = struct{}{}
+		}
+		if errors.Is(err, errInventoryLost) {
+			for id, o := range e.objs {
+				if o.rec != nil {
+					e.unsaved[id] = struct{}{}
+				}
+			}
 		}
 		e.flushAt = now.Add(backoff(e.saves, time.Second, 30*time.Second))
 		return
