@@ -154,15 +154,17 @@ func newLoop(o Options, m *metrics.Metrics, clients *kube.Clients, source *gitso
 
 // run is the main loop.
 func (l *loop) run(ctx context.Context) error {
-	if err := l.restore(ctx); err != nil {
-		return err
-	}
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return l.source.Run(ctx) })
-	group.Go(func() error { return l.watcher.Run(ctx) })
-	group.Go(func() error { return l.writer.Run(ctx) })
 	group.Go(func() error { return l.recorder.Run(ctx) })
-	group.Go(func() error { return l.turns(ctx) })
+	group.Go(func() error {
+		if err := l.restore(ctx); err != nil {
+			return err
+		}
+		group.Go(func() error { return l.source.Run(ctx) })
+		group.Go(func() error { return l.watcher.Run(ctx) })
+		group.Go(func() error { return l.writer.Run(ctx) })
+		return l.turns(ctx)
+	})
 	err := group.Wait()
 	l.finish(context.WithoutCancel(ctx))
 	return err
