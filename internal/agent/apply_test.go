@@ -49,6 +49,18 @@ func TestImmutableField(t *testing.T) {
 	}
 	e.makeReady("web")
 	e.waitReady("")
+
+	// The annotation on the live object counts as well.
+	uid = e.value("apps/v1", "Deployment", "web", "metadata", "uid")
+	e.commit(map[string]string{"apps/APP/d.yaml": strings.ReplaceAll(deployment("web", "x:1"), "{app: web}", "{app: other}")})
+	e.waitValue("", "apps/v1", "Deployment", "web", "metadata", "annotations", "holdfast.dev/replace")
+	e.commit(map[string]string{"apps/APP/d.yaml": deployment("web", "x:1")})
+	e.waitErrors("", "Deployment/NS/web", "immutable")
+	e.patch("somebody", "apps/v1", "Deployment", "web", `{"metadata": {"annotations": {"holdfast.dev/replace": "enabled"}}}`)
+	e.waitValue("map[app:web]", "apps/v1", "Deployment", "web", "spec", "selector", "matchLabels")
+	if got := e.value("apps/v1", "Deployment", "web", "metadata", "uid"); got == uid {
+		t.Error("the Deployment is the old one")
+	}
 }
 
 // Objects are created after what they depend on and deleted before it.
