@@ -189,6 +189,21 @@ func TestEngineSavesBeforeItWrites(t *testing.T) {
 	}
 }
 
+func TestEngineSavesAllWhenTheInventoryIsLost(t *testing.T) {
+	w := newWorld(t)
+	w.commit("1", appOf("x", "a=1", "b=1"))
+	w.run(time.Minute)
+	clear(w.stored)
+	w.noSave = fmt.Errorf("write: %w", errInventoryLost)
+	w.commit("2", appOf("x", "a=2", "b=1"))
+	w.settle()
+	w.noSave = nil
+	w.run(time.Minute)
+	if len(w.stored) != 2 {
+		t.Errorf("stored: %v", w.stored)
+	}
+}
+
 func TestEngineBookkeeping(t *testing.T) {
 	w := newWorld(t)
 	w.commit("1", appOf("x", "a=1", "b=1", "c=1"))
