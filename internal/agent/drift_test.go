@@ -133,7 +133,7 @@ func TestDriftIsRepaired(t *testing.T) {
 	log := e.captureLog(zerolog.DebugLevel)
 	const secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: login, namespace: NS}\nstringData: {user: admin, password: hunter2}\n"
 	files := map[string]string{"login.yaml": secret, "web.yaml": server}
-	for _, name := range []string{"edited", "removed", "vanished", "taken", "deleted", "unlabelled"} {
+	for _, name := range []string{"edited", "removed", "vanished", "taken", "disowned", "deleted", "finalized", "unlabelled"} {
 		files[name+".yaml"] = configMap(name, "1")
 	}
 	e.app("", files)
@@ -175,6 +175,14 @@ func TestDriftIsRepaired(t *testing.T) {
 			data("vanished"), healthy, []string{"NS/vanished", ".data.key"}, patched("configmaps NS/vanished")},
 		{"taken with force", func() { e.applyAs("other-tool", configMap("taken", "2")) },
 			data("taken"), healthy, []string{"NS/taken", "other-tool", ".data.key"}, patched("configmaps NS/taken")},
+		{"managedFields cleared", func() {
+			e.jsonPatch("kubectl-edit", "v1", "ConfigMap", "disowned", `[{"op": "replace", "path": "/metadata/managedFields", "value": [{}]}, {"op": "replace", "path": "/data/key", "value": "2"}]`)
+		}, data("disowned"), healthy, []string{"NS/disowned", ".data.key"}, patched("configmaps NS/disowned")},
+		{"deleted, behind a finalizer", func() {
+			e.patch("holder", "v1", "ConfigMap", "finalized", `{"metadata": {"finalizers": ["example.com/hold"]}}`)
+			e.delete("v1", "ConfigMap", "finalized")
+			e.patch("holder", "v1", "ConfigMap", "finalized", `{"metadata": {"finalizers": null}}`)
+		}, data("finalized"), healthy, []string{"NS/finalized"}, patched("configmaps NS/finalized")},
 		{"deleted", func() { e.delete("v1", "ConfigMap", "deleted") },
 			data("deleted"), healthy, []string{"NS/deleted"}, patched("configmaps NS/deleted")},
 		{"label removed", func() {
@@ -305,6 +313,56 @@ func TestIgnoredFieldIsLeft(t *testing.T) {
 	e.waitDeployment("web", "web:2")
 	if got := e.replicas(); got != "9" {
 		t.Errorf("after the commit: %s replicas", got)
+	}
+}
+
+// An item of a list may be ignored too, such as the certificate that an injector writes into a webhook.
+func TestIgnoredListItem(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, bare.Cluster(t))
+	const kind, version = "ValidatingWebhookConfiguration", "admissionregistration.k8s.io/v1"
+	hook := func(name string) string {
+		return fmt.Sprintf(`
+- name: %s.example.com
+  failurePolicy: Ignore
+  sideEffects: None
+  timeoutSeconds: 5
+  admissionReviewVersions: [v1]
+  namespaceSelector: {matchLabels: {none: such}}
+  rules: [{apiGroups: [APP.example.com], apiVersions: [v1], operations: [CREATE], resources: [things]}]
+  clientConfig: {url: "https://localhost:1/x", caBundle: Cg==}`, name)
+	}
+	hooks := "apiVersion: " + version + "\nkind: " + kind + "\nmetadata: {name: APP-hooks}\nwebhooks:" + hook("b") + hook("a") + "\n"
+	e.waitReadyAt(e.startAt(e.app("drift: {ignore: [{kind: "+kind+", fields: [/webhooks/0/clientConfig/caBundle]}]}",
+		map[string]string{"hooks.yaml": hooks, "marker.yaml": configMap("marker", "1")})))
+	e.waitQuiet("")
+	mark := e.mark()
+	set := func(manager string, i int, field, value string) {
+		t.Helper()
+		e.jsonPatch(manager, version, kind, "APP-hooks", fmt.Sprintf(`[{"op": "replace", "path": "/webhooks/%d/%s", "value": %s}]`, i, field, value))
+	}
+	webhook := func(i int) string {
+		list, _, err := unstructured.NestedSlice(e.get(version, kind, "APP-hooks").Object, "webhooks")
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := list[i].(map[string]any)
+		return fmt.Sprint(m["timeoutSeconds"], m["clientConfig"].(map[string]any)["caBundle"])
+	}
+	set("cainjector", 0, "clientConfig/caBundle", `"SW5qZWN0ZWQ="`)
+	e.markerHealed()
+	if got := e.unmarked(mark); len(got) > 0 {
+		t.Errorf("requests: %v", got)
+	}
+	set("kubectl-edit", 0, "timeoutSeconds", "9")
+	set("kubectl-edit", 1, "clientConfig/caBundle", `"T3RoZXI="`)
+	for i, want := range []string{"5 SW5qZWN0ZWQ=", "5 Cg=="} {
+		e.eventually("webhook", func() string {
+			if got := webhook(i); got != want && got != strings.Replace(want, " ", "", 1) {
+				return fmt.Sprintf("%d is %s, want %s", i, got, want)
+			}
+			return ""
+		})
 	}
 }
 
@@ -453,7 +511,7 @@ func TestDetectLeavesDrift(t *testing.T) {
 	mark := e.mark()
 	e.patch("kubectl-edit", "v1", "ConfigMap", "a", `{"data": {"key": "2"}}`)
 	e.delete("v1", "ConfigMap", "b")
-	e.waitEvent("DriftDetected", e.ns+"/a", "kubectl-edit")
+	e.waitEvent("DriftDetected", e.ns+"/a", "kubectl-edit", ".data.key")
 	e.waitEvent("DriftDetected", e.ns+"/b")
 	e.eventually("AppStatus tells of the drift", func() string {
 		c := e.status("").condition("Ready")

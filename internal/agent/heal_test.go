@@ -271,11 +271,55 @@ func TestOtherFieldsIgnored(t *testing.T) {
 	e.waitValue("3", "apps/v1", "Deployment", "web", "spec", "replicas")
 }
 
-// On a cluster with controllers: what they write into our objects is theirs. An aggregated ClusterRole gets its
-// rules, a rollout its annotations and statuses, and none of it costs a request.
-func TestControllersAreNotFought(t *testing.T) {
+// On a cluster with controllers.
+func TestDriftAmongControllers(t *testing.T) {
 	t.Parallel()
-	e := newEnv(t, localclustertest.Start(t, localcluster.Options{}))
+	cluster := localclustertest.Start(t, localcluster.Options{Nodes: localcluster.ZonalNodes("drift", 1)})
+	t.Run("are not fought", func(t *testing.T) { controllersAreNotFought(t, cluster) })
+	t.Run("delete a whole namespace", func(t *testing.T) { namespaceDeleted(t, cluster) })
+}
+
+// A namespace that somebody deletes, with all that is in it, comes back with all that was in it, soon after the
+// last of it is gone.
+func namespaceDeleted(t *testing.T, cluster *localcluster.Cluster) {
+	e := newEnv(t, cluster)
+	inside := func(s string) string { return strings.ReplaceAll(s, "NS", "APP-own") }
+	e.waitReadyAt(e.startAt(e.app("", map[string]string{
+		"ns.yaml": "apiVersion: v1\nkind: Namespace\nmetadata: {name: APP-own}\n",
+		"a.yaml":  inside(configMap("a", "1")), "b.yaml": inside(configMap("b", "1")), "web.yaml": inside(server),
+	})))
+	namespaces := e.clients.Kubernetes.CoreV1().Namespaces()
+	before, err := namespaces.Get(t.Context(), e.id+"-own", getOptions)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := namespaces.Delete(t.Context(), e.id+"-own", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	e.eventually("all is back", func() string {
+		now, err := namespaces.Get(t.Context(), e.id+"-own", getOptions)
+		if err != nil || now.UID == before.UID {
+			return "the namespace is not back"
+		}
+		for _, name := range []string{"a", "b"} {
+			if _, err := e.clients.Kubernetes.CoreV1().ConfigMaps(now.Name).Get(t.Context(), name, getOptions); err != nil {
+				return err.Error()
+			}
+		}
+		return ""
+	})
+	e.eventually("Ready", func() string { // not before, since the last status may still be the old one
+		if s := e.status(""); !s.ready() {
+			return s.condition("Ready").Message + s.errors()
+		}
+		return ""
+	})
+}
+
+// What controllers write into our objects is theirs. An aggregated ClusterRole gets its
+// rules, a rollout its annotations and statuses, and none of it costs a request.
+func controllersAreNotFought(t *testing.T, cluster *localcluster.Cluster) {
+	e := newEnv(t, cluster)
 	role := func(name, metadata, rest string) string {
 		return fmt.Sprintf("apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: APP-%s%s}\n%s\n", name, metadata, rest)
 	}

@@ -149,7 +149,7 @@ func (x *Executor) finish(r *Result, view live.View, created bool) {
 			r.Outcome = Configured
 		}
 	}
-	if r.Task.Cause == Drift && !r.Task.Missing && r.Task.Drifted != nil {
+	if r.Task.Cause == Drift && !r.Task.Missing {
 		report := live.Blame(r.Task.Drifted, view.Managed, x.manager)
 		if r.Task.Human {
 			report = live.Merge(report, live.HumanFields(r.Task.Drifted, x.manager, nil, r.Task.Ignore))

@@ -3,21 +3,19 @@ package live
 import "k8s.io/apimachinery/pkg/runtime/schema"
 
 // metadataOnly are the built-in kinds without a status that says anything about health: for them
-// the metadata tells everything that is needed.
+// the metadata tells everything that is needed. Webhook configurations are not among them: an injector's certificates
+// are ignored by the positions of the webhooks in their list, which only the whole object has.
 var metadataOnly = map[schema.GroupKind]bool{
 	{Kind: "ConfigMap"}:      true,
 	{Kind: "Endpoints"}:      true,
 	{Kind: "LimitRange"}:     true,
-	{Kind: "PodTemplate"}:    true,
 	{Kind: "ResourceQuota"}:  true,
 	{Kind: "Secret"}:         true,
 	{Kind: "ServiceAccount"}: true,
 
 	{Group: "admissionregistration.k8s.io", Kind: "MutatingAdmissionPolicy"}:          true,
 	{Group: "admissionregistration.k8s.io", Kind: "MutatingAdmissionPolicyBinding"}:   true,
-	{Group: "admissionregistration.k8s.io", Kind: "MutatingWebhookConfiguration"}:     true,
 	{Group: "admissionregistration.k8s.io", Kind: "ValidatingAdmissionPolicyBinding"}: true,
-	{Group: "admissionregistration.k8s.io", Kind: "ValidatingWebhookConfiguration"}:   true,
 	{Group: "coordination.k8s.io", Kind: "Lease"}:                                     true,
 	{Group: "discovery.k8s.io", Kind: "EndpointSlice"}:                                true,
 	{Group: "networking.k8s.io", Kind: "IngressClass"}:                                true,

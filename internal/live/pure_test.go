@@ -197,3 +197,50 @@ func FuzzManagedFields(f *testing.F) {
 		}
 	})
 }
+
+func TestTaken(t *testing.T) {
+	ours := entry(manager, metav1.ManagedFieldsOperationApply, `{"f:spec":{"f:paused":{},"f:both":{}}}`)
+	theirs := entry("kubectl-edit", metav1.ManagedFieldsOperationUpdate, `{"f:spec":{".":{},"f:replicas":{},"f:both":{},"f:foreign":{}}}`)
+	status := entry("controller", metav1.ManagedFieldsOperationUpdate, `{"f:spec":{"f:replicas":{}}}`)
+	status.Subresource = "status"
+	desired := objectWith(t, `{replicas: 1, paused: true, both: 2}`)
+	got := Taken([]metav1.ManagedFieldsEntry{ours, theirs, status}, manager, desired)
+	if strings.Join(got.Managers, ",") != "kubectl-edit" || strings.Join(got.Fields, ",") != ".spec.replicas" {
+		t.Errorf("got %v", got)
+	}
+	if got := Taken([]metav1.ManagedFieldsEntry{ours}, manager, desired); len(got.Managers) != 0 || len(got.Fields) != 0 {
+		t.Errorf("a field that nobody owns is blamed on %v", got)
+	}
+}
+
+func TestOnlyImplied(t *testing.T) {
+	tests := []struct {
+		name, spec string
+		ignore     []string
+		want       bool
+	}{
+		{"an autoscaler's", `{paused: true}`, []string{"/spec/replicas"}, true},
+		{"said twice", `{paused: true}`, []string{"/spec/replicas", "/spec/replicas"}, true},
+		{"another too", `{paused: true}`, []string{"/spec/paused", "/spec/replicas"}, false},
+		{"ignored, but declared", `{replicas: 3}`, []string{"/spec/replicas"}, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := OnlyImplied(objectWith(t, tt.spec), tt.ignore); got != tt.want {
+				t.Errorf("got %v", got)
+			}
+		})
+	}
+}
+
+func TestOwnsReplicas(t *testing.T) {
+	ours := entry(manager, metav1.ManagedFieldsOperationApply, `{"f:spec":{"f:replicas":{}}}`)
+	theirs := ours
+	theirs.Manager = "kube-controller-manager"
+	if !Observe(objectWith(t, `{replicas: 1}`, ours, theirs), manager, nil).OwnsReplicas {
+		t.Error("ours are not seen")
+	}
+	if Observe(objectWith(t, `{replicas: 1}`, theirs), manager, []string{"/spec/replicas"}).OwnsReplicas {
+		t.Error("another's are ours")
+	}
+}
