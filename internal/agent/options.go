@@ -28,6 +28,9 @@ type Options struct {
 	Namespace string
 	// Listen is the address of the HTTP server; "" = none.
 	Listen string
+	// StuckAfter is how long the loop may be silent before /healthz fails; 0 = a minute. The loop of an
+	// idle agent turns every ten seconds.
+	StuckAfter time.Duration
 	// DryRun plans once against the live cluster, prints the plan to Out, and writes nothing.
 	DryRun bool
 	// Out is where results go: a dry run's plan.

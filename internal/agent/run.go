@@ -75,6 +75,8 @@ func (l *loop) serve(ctx context.Context, group *errgroup.Group) error {
 		Poll:    l.source.Poll,
 		Branch:  l.o.Branch,
 		Log:     l.log,
+
+		StuckAfter: l.o.StuckAfter,
 	})
 	if err != nil {
 		return err
