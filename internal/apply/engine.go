@@ -809,6 +809,9 @@ func (e *Engine) see(o *entry, l *live.View, now time.Time) {
 	if !o.seen || (o.live == nil) != (l == nil) {
 		e.touchTwins(o)
 	}
+	if o.live == nil && l != nil {
+		e.came(o)
+	}
 	o.seen = true
 	o.live = l
 	if l != nil {
@@ -829,6 +832,17 @@ func (e *Engine) see(o *entry, l *live.View, now time.Time) {
 		o.retry = time.Time{}
 	}
 	e.touch(o)
+}
+
+// came has what depends on an object that is there (again) tried at once: what failed may have failed for it, as
+// everything does whose namespace is gone.
+func (e *Engine) came(o *entry) {
+	for _, d := range o.rdeps {
+		if d.err != nil {
+			d.retry = time.Time{}
+			e.touch(d)
+		}
+	}
 }
 
 // touchTwins marks the orphans that may be the same object under another API group.
@@ -924,6 +938,9 @@ func (e *Engine) appliedOK(o *entry, r Result, now time.Time) {
 	if r.Live != nil {
 		if !o.seen {
 			e.touchTwins(o)
+		}
+		if o.live == nil {
+			e.came(o)
 		}
 		o.rec.Fingerprint = r.Live.Fingerprint
 		view := *r.Live

@@ -658,6 +658,28 @@ func TestEngineReconcileDisabledLive(t *testing.T) {
 	w.did("apply a=1")
 }
 
+// What failed to be repaired because its namespace was gone is not waited for once that is back.
+func TestEngineNamespaceComesBack(t *testing.T) {
+	w := newWorld(t)
+	w.commit("1", appOf("x", "Namespace/ns=1", "a=1"))
+	w.run(time.Minute)
+	w.remove(id("Namespace/ns"))
+	w.remove(id("a"))
+	w.fail[id("Namespace/ns")], w.fail[id("a")] = errors.New("is being terminated"), errors.New("is being terminated")
+	w.run(20 * time.Minute)
+	clear(w.fail)
+	w.log = nil
+	for range 300 {
+		w.run(time.Second)
+		if slices.Contains(w.log, "apply ns=1") {
+			break
+		}
+	}
+	if !slices.Contains(w.log, "apply a=1") {
+		t.Errorf("did %q", w.log)
+	}
+}
+
 // With other fields ignored, the stored fingerprint means nothing: the object is applied once, and not as a repair.
 func TestEngineOtherFieldsIgnored(t *testing.T) {
 	w := newWorld(t)
