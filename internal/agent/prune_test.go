@@ -324,8 +324,14 @@ func TestRenameWithTheSameNodePort(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t, bare.Cluster(t))
 	service := func(name string) string {
-		return "apiVersion: v1\nkind: Service\nmetadata: {name: " + name + ", namespace: NS}\nspec: {type: NodePort, selector: {app: web}, ports: [{port: 80, nodePort: 31777}]}\n"
+		return "apiVersion: v1\nkind: Service\nmetadata: {name: " + name + ", namespace: NS}\nspec: {type: NodePort, selector: {app: web}, ports: [{port: 80, nodePort: 30007}]}\n"
 	}
+	t.Cleanup(func() { // the port is the cluster's, and others use the cluster too
+		err := e.clients.Kubernetes.CoreV1().Services(e.ns).Delete(context.Background(), "third", metav1.DeleteOptions{})
+		if err != nil && !apierrors.IsNotFound(err) {
+			t.Error(err)
+		}
+	})
 	e.waitReadyAt(e.startAt(e.app("health: {timeout: 2s}", map[string]string{"s.yaml": service("old"), "a.yaml": configMap("a", "1")})))
 	e.commit(map[string]string{"apps/APP/s.yaml": service("new")})
 	e.waitErrors("", "Service/NS/new", "already allocated")

@@ -158,7 +158,7 @@ func TestEngineConverges(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		h := &history{world: newWorld(rt), rt: rt, emptied: map[object.ObjMetadata]bool{}}
 		h.names = []string{"a", "b", "c", "d", "apps/Deployment/web", "Namespace/ns"}
-		h.world.check = h.inspect
+		h.check = h.inspect
 		some := func() object.ObjMetadata { return id(rapid.SampledFrom(h.names).Draw(rt, "object")) }
 		h.commitAtRandom()
 		rt.Repeat(map[string]func(*rapid.T){
@@ -239,7 +239,6 @@ func (h *history) converge() {
 	clear(h.lie)
 	h.noSave = nil
 	for o := range maps.Clone(h.sick) {
-		h.world.heal(map[bool]string{true: o.GroupKind.Kind + "/"}[o.GroupKind.Kind != "ConfigMap"] + o.Name)
 		delete(h.sick, o)
 		if h.live[o] != nil {
 			h.changed(o, h.live[o])

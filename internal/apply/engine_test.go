@@ -52,19 +52,16 @@ func TestEngineDependencyTurnsRound(t *testing.T) {
 func TestEngineRetries(t *testing.T) {
 	w := newWorld(t)
 	w.fail[id("a")] = errors.New("refused")
-	var at []time.Duration
+	var at []float64
 	start := w.now
 	w.check = func(task Task) {
 		if task.ID == id("a") {
-			at = append(at, w.now.Sub(start).Round(time.Second))
+			at = append(at, w.now.Sub(start).Round(time.Second).Seconds())
 		}
 	}
 	w.commit("1", appOf("x", "a=1", keep))
 	w.run(20 * time.Minute)
-	seconds := []time.Duration{0, 1, 3, 7, 15, 31, 63, 127, 255, 511, 811, 1111}
-	for i := range seconds {
-		seconds[i] *= time.Second
-	}
+	seconds := []float64{0, 1, 3, 7, 15, 31, 63, 127, 255, 511, 811, 1111}
 	if !slices.Equal(at, seconds) {
 		t.Errorf("attempts at %v, want %v", at, seconds)
 	}
@@ -664,8 +661,10 @@ func TestEngineNamespaceComesBack(t *testing.T) {
 	w.commit("1", appOf("x", "Namespace/ns=1", "a=1"))
 	w.run(time.Minute)
 	w.remove(id("Namespace/ns"))
+	w.fail[id("Namespace/ns")] = errors.New("not now")
+	w.run(17 * time.Second) // so that their attempts do not fall together
 	w.remove(id("a"))
-	w.fail[id("Namespace/ns")], w.fail[id("a")] = errors.New("is being terminated"), errors.New("is being terminated")
+	w.fail[id("a")] = errors.New("the namespace is being terminated")
 	w.run(20 * time.Minute)
 	clear(w.fail)
 	w.log = nil
