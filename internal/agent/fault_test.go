@@ -6,9 +6,11 @@ import (
 	"net/http"
 	"slices"
 	"sort"
+	"strings"
 	"sync"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/cli-utils/pkg/object"
 
@@ -94,7 +96,7 @@ func (s *swallow) Write(p []byte) (int, error) { return len(p), nil }
 func (s *swallow) WriteHeader(int)             {}
 
 // The agent is killed right before and right after each of its changes to the cluster, of a first sync
-// and of a commit that changes, renames, adds and removes objects. At no moment is there an object with
+// that also adopts an object and of a commit that changes, renames, adds, replaces and removes objects. At no moment is there an object with
 // its label that its inventory does not list; after a restart everything is as the commit wants it, and
 // nothing else is left.
 func TestKilledAtEveryStep(t *testing.T) {
@@ -128,7 +130,15 @@ func killScenario(t *testing.T, cluster *localcluster.Cluster, step int, after b
 	proxy.setRule(k.rule)
 	e.options = func(o *agent.Options) { o.Kubeconfig = proxy.kubeconfig }
 
-	secret := "apiVersion: v1\nkind: Secret\nmetadata: {name: secret, namespace: NS}\nstringData: {key: one}\n"
+	secret := "apiVersion: v1\nkind: Secret\nmetadata: {name: secret, namespace: NS, annotations: {holdfast.dev/replace: enabled}}\n" +
+		"immutable: true\nstringData: {key: one}\n"
+	// Something to be adopted: another tool has created it, with one key more.
+	_, err := e.clients.Kubernetes.CoreV1().ConfigMaps(e.ns).Create(t.Context(), &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Name: "b"}, Data: map[string]string{"key": "0", "extra": "x"},
+	}, metav1.CreateOptions{FieldManager: "kubectl-client-side-apply"})
+	if err != nil {
+		t.Fatal(err)
+	}
 	sha := e.app("", map[string]string{
 		"a.yaml": configMap("a", "1"), "b.yaml": configMap("b", "1"), "renamed.yaml": configMap("old", "1"),
 		"gone.yaml": configMap("gone", "1"), "secret.yaml": secret,
@@ -143,7 +153,7 @@ func killScenario(t *testing.T, cluster *localcluster.Cluster, step int, after b
 		// A commit that comes while the agent runs, or while it is down.
 		sha = e.commit(map[string]string{
 			"apps/APP/a.yaml": configMap("a", "2"), "apps/APP/renamed.yaml": configMap("new", "1"), "apps/APP/gone.yaml": "",
-			"apps/APP/added.yaml":         configMap("added", "1"),
+			"apps/APP/secret.yaml": strings.Replace(secret, "one", "two", 1), "apps/APP/added.yaml": configMap("added", "1"),
 			"apps/APP/kustomization.yaml": kustomization("a.yaml", "b.yaml", "renamed.yaml", "secret.yaml", "added.yaml"),
 		})
 		want = []string{"a", "added", "b", "new", "secret"}
@@ -167,6 +177,13 @@ func killScenario(t *testing.T, cluster *localcluster.Cluster, step int, after b
 	e.start()
 	e.waitReady(sha)
 	e.eventually("after the restart", e.convergedOr(nil, sha, want))
+	if got := e.value("v1", "ConfigMap", "b", "data"); got != "map[key:1]" {
+		t.Errorf("what was adopted holds %s", got)
+	}
+	password := map[bool]string{true: "b25l", false: "dHdv"}[slices.Contains(want, "old")]
+	if got := e.value("v1", "Secret", "secret", "data", "key"); got != password {
+		t.Errorf("what was replaced holds %s", got)
+	}
 	return 0
 }
 

@@ -3,6 +3,7 @@ package agent_test
 import (
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"runtime"
 	"slices"
@@ -247,6 +248,52 @@ func (e *env) waitInventoryHas(want ...string) {
 		}
 		return ""
 	})
+}
+
+// Drift that is left alone, and an object that somebody keeps overwriting, are told by one Event for
+// each time that it begins.
+func TestEpisodesAreToldOnce(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, bare.Cluster(t))
+	files := twoApps()
+	files["apps/other/app.yaml"] = strings.Replace(appYAML("drift: {mode: Detect}"), "APP", "APP-other", 1)
+	sha := e.commit(files)
+	e.start()
+	e.waitReady(sha)
+	told := func(app, reason string) (count int, message string) {
+		t.Helper()
+		events, err := e.clients.Kubernetes.CoreV1().Events("default").List(t.Context(), metav1.ListOptions{FieldSelector: "involvedObject.name=" + app + ",reason=" + reason})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range events.Items {
+			count += int(max(events.Items[i].Count, 1))
+			message = events.Items[i].Message
+		}
+		return count, message
+	}
+	once := func(app, reason string, words ...string) {
+		t.Helper()
+		e.eventually(reason, func() string {
+			if n, message := told(app, reason); n != 1 || !containsAll(message, words) {
+				return fmt.Sprintf("%d Events: %s", n, message)
+			}
+			return ""
+		})
+	}
+	e.waitInventory("a", "b")
+	for _, value := range []string{"edited", "edited again", "edited once more"} {
+		e.patch("kubectl-edit", "v1", "ConfigMap", "b", `{"data": {"key": "`+value+`"}}`)
+	}
+	once(e.id+"-other", "DriftDetected", "ConfigMap/"+e.ns+"/b")
+	for range 6 {
+		e.heals("1")
+	}
+	e.patch("kubectl-edit", "v1", "ConfigMap", "a", `{"data": {"key": "edited"}}`)
+	once(e.id, "Fight", "ConfigMap/"+e.ns+"/a", "kubectl-edit")
+	e.waitQuiet("")
+	once(e.id, "Fight")
+	once(e.id+"-other", "DriftDetected")
 }
 
 // An agent that has ended leaves nothing running: no goroutine, however often it was started, and with
