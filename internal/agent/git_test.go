@@ -373,6 +373,36 @@ func TestCutOffFromGit(t *testing.T) {
 	e.waitValue("2", "v1", "ConfigMap", "a", "data", "key")
 }
 
+// An agent that has lost its clone while Git is away knows nothing: it says so in place of what its
+// AppStatus said before, keeps everything, and goes on when Git is back.
+func TestWithoutCloneAndGit(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, bare.Cluster(t))
+	sha := e.commit(twoApps())
+	e.start()
+	e.waitReady(sha)
+	e.waitQuiet(sha)
+	e.stop()
+	if err := e.server.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	e.dataDir = t.TempDir()
+	mark := e.mark()
+	e.start()
+	e.waitErrors("", "nothing is known of what should run here", "refused")
+	if e.status("").ready() {
+		t.Error("AppStatus says Ready")
+	}
+	e.waitInventory("a", "b")
+	e.noDeletions(mark)
+	if err := e.server.Resume(); err != nil {
+		t.Fatal(err)
+	}
+	e.waitReady(sha)
+	e.heals("1")
+	e.noDeletions(mark)
+}
+
 // mount writes files as a kubelet mounts a Secret: all of them change in one step, by a link.
 func mount(t *testing.T, dir string, files map[string]string) {
 	t.Helper()

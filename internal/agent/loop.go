@@ -342,8 +342,8 @@ func (l *loop) update(ctx context.Context, u gitsource.Update) {
 			l.refused = u.Err
 		}
 		l.publishAt = u.Time
-		if l.current == nil && l.head == nil {
-			l.notReady(u.Err)
+		if l.head == nil {
+			l.blind(u.Err)
 		}
 		return
 	}
@@ -406,7 +406,7 @@ func (l *loop) adopt(ctx context.Context, r compileResult) {
 	if r.err != nil {
 		if ctx.Err() == nil {
 			l.log.Error().Err(r.err).Msg("nothing can be applied")
-			l.notReady(r.err)
+			l.blind(r.err)
 			l.compileAt = time.Now().Add(compileAgain)
 		}
 		return

@@ -363,6 +363,27 @@ func gateNames(held []status.Held) []string {
 	return names
 }
 
+// blind tells why nothing is known of what should run here, while that is so: after a start without a
+// clone and without Git, or at a commit that cannot be used with none before it. What this agent said of
+// its apps before it was stopped would be taken for true.
+func (l *loop) blind(err error) {
+	l.notReady(err)
+	if l.current != nil {
+		return
+	}
+	states := maps.Clone(l.states)
+	for name, s := range states {
+		s.Ready, s.Since = false, time.Time{}
+		s.Errors = []status.ObjectError{{Message: "nothing is known of what should run here, so nothing is healed: " + err.Error()}}
+		states[name] = s
+	}
+	l.writer.Update(states)
+	r := status.NewReport(status.Reporter{
+		Cluster: l.o.Cluster, Agent: l.o.Version, Commit: l.headCommit(), Fetched: l.fetched,
+	}, states, time.Now())
+	l.view.Store(&r)
+}
+
 func (l *loop) countObjects(now time.Time) {
 	counts := map[metrics.ObjectState]int{}
 	for _, name := range l.engine.Apps() {
