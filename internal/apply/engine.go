@@ -949,9 +949,11 @@ func (e *Engine) appliedOK(o *entry, r Result, now time.Time) {
 	}
 	o.drifted = nil
 	e.save(o, now)
+	if r.Task.Cause == Drift && (r.Outcome != Unchanged || e.stillDrifted(o)) {
+		o.repairs = append(o.repairs, now)
+	}
 	if r.Task.Cause == Drift && r.Outcome != Unchanged {
 		o.corrected++
-		o.repairs = append(o.repairs, now)
 		o.lastDrift = now
 	}
 	e.health(o, now)
@@ -960,6 +962,17 @@ func (e *Engine) appliedOK(o *entry, r Result, now time.Time) {
 			e.touch(d)
 		}
 	}
+}
+
+// stillDrifted tells that a repair had no effect, as when admission takes our label off again: it is then counted
+// as one of a fight, so that it is not repeated without end.
+func (e *Engine) stillDrifted(o *entry) bool {
+	app := e.apps[o.app]
+	if app == nil || o.desired == nil {
+		return false
+	}
+	cause, _ := e.differs(o, app)
+	return cause == Drift
 }
 
 func (e *Engine) pruned(o *entry, r Result, now time.Time) {

@@ -593,6 +593,23 @@ func TestEngineFights(t *testing.T) {
 	w.did("apply a=1")
 }
 
+// A repair that has no effect is not repeated without end.
+func TestEngineRepairWithoutEffect(t *testing.T) {
+	w := newWorld(t)
+	x := appOf("x", "a=1")
+	x.Drift.Mode = fleet.Strict
+	w.commit("1", x)
+	w.settle()
+	w.log = nil
+	w.live[id("a")].human = true
+	w.changed(id("a"), w.live[id("a")])
+	w.run(time.Minute)
+	if n := len(w.log); n < 6 || n > 13 {
+		t.Errorf("%d repairs in a minute", n)
+	}
+	w.says("x", "Fights:[ConfigMap/ns/a]")
+}
+
 func TestEngineDetect(t *testing.T) {
 	w := newWorld(t)
 	x := appOf("x", "a=1", "b=1")

@@ -60,6 +60,7 @@ type thing struct {
 	rv                               int
 	annotations                      map[string]string
 	finalizer, deleting              bool
+	human                            bool // people own fields of it that no repair removes
 }
 
 func newWorld(t fataler) *world {
@@ -297,7 +298,7 @@ func (w *world) remove(id object.ObjMetadata) {
 func (w *world) view(id object.ObjMetadata, o *thing) live.View {
 	v := live.View{
 		ID: id, UID: types.UID(o.uid), ResourceVersion: strconv.Itoa(o.rv), Fingerprint: o.fingerprint,
-		Status: status.CurrentStatus, Instance: o.instance, App: o.app, Annotations: o.annotations, Deleting: o.deleting,
+		Status: status.CurrentStatus, Instance: o.instance, App: o.app, Annotations: o.annotations, Deleting: o.deleting, Human: o.human,
 	}
 	if w.sick[id] {
 		v.Status, v.Message = status.InProgressStatus, "not yet"

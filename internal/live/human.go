@@ -25,18 +25,22 @@ func IsHuman(manager string) bool {
 
 // HumanFields finds what people added to an object: fields that their tools own and we do not, less the
 // ignored ones and those that Takeover leaves alone. content is the whole object, or nil where only its
-// metadata is known. In Strict mode anything found is drift.
+// metadata is known. What was written in another version than we apply in is left alone, as by Takeover. In Strict mode anything found is drift.
 func HumanFields(managed []metav1.ManagedFieldsEntry, manager string, content map[string]any, ignore []string) Report {
 	if !slices.ContainsFunc(managed, func(e metav1.ManagedFieldsEntry) bool { return byPerson(&e) }) {
 		return Report{}
 	}
 	mine := decodeOr(ours(managed, manager))
+	mineIn := ""
+	if e := ours(managed, manager); e != nil {
+		mineIn = e.APIVersion
+	}
 	ignored := resolveAll(ignore, anyMap(content), decodeAll(managed))
 	var managers []string
 	fields := fieldpath.NewSet()
 	for i := range managed {
 		e := &managed[i]
-		if !byPerson(e) {
+		if !byPerson(e) || mineIn != "" && e.APIVersion != mineIn {
 			continue
 		}
 		found := false

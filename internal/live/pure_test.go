@@ -244,3 +244,20 @@ func TestOwnsReplicas(t *testing.T) {
 		t.Error("another's are ours")
 	}
 }
+
+// A field that Takeover would leave must not be found either: it would be repaired for ever.
+func TestHumanFieldsOfAnotherVersion(t *testing.T) {
+	ours := entry(manager, metav1.ManagedFieldsOperationApply, `{"f:spec":{"f:a":{}}}`)
+	theirs := entry("kubectl-edit", metav1.ManagedFieldsOperationUpdate, `{"f:spec":{"f:b":{}}}`)
+	for version, want := range map[string]int{"apps/v1": 1, "apps/v1beta1": 0} {
+		theirs.APIVersion = version
+		u := objectWith(t, `{a: 1, b: 1}`, ours, theirs)
+		if got := HumanFields(u.GetManagedFields(), manager, u.Object, nil).Fields; len(got) != want {
+			t.Errorf("%s: found %v", version, got)
+		}
+		patch, err := Takeover(u, manager, "apps/v1", nil, Human)
+		if err != nil || (patch != nil) != (want == 1) {
+			t.Errorf("%s: takes %s, %v", version, patch, err)
+		}
+	}
+}
