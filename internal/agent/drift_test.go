@@ -570,3 +570,45 @@ func TestFightIsBounded(t *testing.T) {
 	}
 	e.waitValue("1", "v1", "ConfigMap", "a", "data", "key")
 }
+
+// An admission policy that takes our label off again, each time, is a fight too: told, and bounded.
+func TestAdmissionThatUndoesRepairs(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, bare.Cluster(t))
+	e.waitReadyAt(e.startAt(e.app("", map[string]string{"a.yaml": configMap("a", "1"), "marker.yaml": configMap("marker", "1")})))
+	e.waitQuiet("")
+	e.apply(`apiVersion: admissionregistration.k8s.io/v1
+kind: MutatingAdmissionPolicy
+metadata: {name: APP-undo}
+spec:
+  reinvocationPolicy: Never
+  matchConstraints:
+    resourceRules: [{apiGroups: [""], apiVersions: [v1], operations: [CREATE, UPDATE], resources: [configmaps], resourceNames: [a]}]
+    namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: NS}}
+  mutations:
+  - patchType: JSONPatch
+    jsonPatch:
+      expression: >
+        has(object.metadata.labels) && 'holdfast.dev/instance' in object.metadata.labels
+        ? [JSONPatch{op: 'remove', path: '/metadata/labels/' + jsonpatch.escapeKey('holdfast.dev/instance')}] : []
+`)
+	e.apply(`apiVersion: admissionregistration.k8s.io/v1
+kind: MutatingAdmissionPolicyBinding
+metadata: {name: APP-undo}
+spec: {policyName: APP-undo}
+`)
+	t.Cleanup(func() {
+		e.delete("admissionregistration.k8s.io/v1", "MutatingAdmissionPolicyBinding", "APP-undo")
+		e.delete("admissionregistration.k8s.io/v1", "MutatingAdmissionPolicy", "APP-undo")
+	})
+	mark := e.mark()
+	e.eventually("the policy is in force", func() string {
+		e.patch("somebody", "v1", "ConfigMap", "a", `{"data": {"other": "x"}}`)
+		return e.value("v1", "ConfigMap", "a", "metadata", "labels", "holdfast.dev/instance")
+	})
+	e.waitErrors("", e.ns+"/a", "keeps overwriting")
+	e.markerHealed()
+	if got := e.unmarked(mark); len(got) > 8 {
+		t.Errorf("%d requests: %v", len(got), got)
+	}
+}
