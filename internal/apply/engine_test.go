@@ -279,6 +279,20 @@ func TestEngineBrake(t *testing.T) {
 	}
 }
 
+func TestEngineBrakeDoesNotCountWhatLeaves(t *testing.T) {
+	w := newWorld(t)
+	limit := 2
+	w.desired.Prune.MinObjects = &limit
+	w.commit("1", appOf("x", "a=1", "b=1", "c=1", "d=1"), appOf("y", "e=1", keep))
+	w.settle()
+	w.log = nil
+	w.commit("2", App{Name: "x", Leaves: true}, appOf("y", keep))
+	w.run(time.Minute)
+	if len(w.live) != 1 {
+		t.Errorf("did %v; e was counted with what leaves", w.log)
+	}
+}
+
 func TestEngineBrakeIsRemembered(t *testing.T) {
 	w := newWorld(t)
 	w.commit("1", appOf("x", "a=1", "b=1"))
