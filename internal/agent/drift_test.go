@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/yaml"
 
+	"github.com/holdfast-dev/holdfast/internal/agent"
 	"github.com/holdfast-dev/holdfast/localcluster"
 )
 
@@ -429,6 +430,7 @@ func TestFieldsOfTheToolBeforeUsGo(t *testing.T) {
 			manager = n
 		}
 		manifest := strings.ReplaceAll(strings.Replace(server, "      volumes", "      priorityClassName: old\n      volumes", 1), "name: web,", "name: "+m+",")
+		manifest = strings.Replace(manifest, "spec:\n", "spec:\n  replicas: 5\n", 1)
 		files[m+".yaml"] = strings.Replace(server, "name: web,", "name: "+m+",", 1)
 		switch {
 		case apply:
@@ -454,6 +456,9 @@ func TestFieldsOfTheToolBeforeUsGo(t *testing.T) {
 		e.waitValue(e.instance, "apps/v1", "Deployment", m, "metadata", "labels", "holdfast.dev/instance")
 		if got := e.value("apps/v1", "Deployment", m, "spec", "template", "metadata", "annotations"); got != "map[kubectl.kubernetes.io/restartedAt:2026-01-01T00:00:00Z]" {
 			t.Errorf("%s: annotations %s", m, got)
+		}
+		if got := e.value("apps/v1", "Deployment", m, "spec", "replicas"); got != "5" { // which Git leaves out
+			t.Errorf("%s: %s replicas", m, got)
 		}
 	}
 	// A restart later on is nobody's drift either.
@@ -610,5 +615,26 @@ spec: {policyName: APP-undo}
 	e.markerHealed()
 	if got := e.unmarked(mark); len(got) > 8 {
 		t.Errorf("%d requests: %v", len(got), got)
+	}
+}
+
+// A dry run tells of no change to a field that is left to others.
+func TestDryRunLeavesIgnoredFields(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, bare.Cluster(t))
+	e.app("drift: {ignore: [{kind: Deployment, name: web, fields: [/spec/replicas]}]}", map[string]string{
+		"web.yaml": strings.Replace(withReplicas(3), "web:1", "web:2", 1)})
+	e.applyClientSide(withReplicas(3))
+	e.patch("autoscaler", "apps/v1", "Deployment", "web", `{"spec": {"replicas": 9}}`)
+	var plan strings.Builder
+	e.with(func(o *agent.Options) { o.DryRun, o.Out = true, &plan })
+	if err := agent.Run(t.Context(), e.agentOptions()); err != nil {
+		t.Logf("dry run: %v", err)
+	}
+	if got := plan.String(); !strings.Contains(got, "image") || strings.Contains(got, "replicas") {
+		t.Errorf("the plan:\n%s", got)
+	}
+	if got := e.replicas(); got != "9" {
+		t.Errorf("%s replicas", got)
 	}
 }

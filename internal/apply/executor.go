@@ -184,7 +184,12 @@ func (x *Executor) body(ctx context.Context, at target, t *Task) ([]byte, error)
 	if err != nil {
 		return nil, err
 	}
-	b, err := json.Marshal(live.Body(desired, now, x.manager, t.Ignore).Object)
+	return x.leaving(desired, now, t.Ignore)
+}
+
+// leaving encodes a desired object so that ignored fields stay as they are live.
+func (x *Executor) leaving(desired, now *unstructured.Unstructured, ignore []string) ([]byte, error) {
+	b, err := json.Marshal(live.Body(desired, now, x.manager, ignore).Object)
 	if err != nil {
 		return nil, fmt.Errorf("encode: %w", err)
 	}

@@ -87,7 +87,18 @@ func (x *Executor) try(ctx context.Context, e *Engine, o *entry, step *Step) {
 			return
 		}
 	}
-	after, taken, err := x.dryRun(ctx, at, o)
+	body := o.desired.JSON
+	if a := e.apps[o.app]; a != nil && len(a.Ignore[o.id]) > 0 && now != nil {
+		desired, err := o.desired.Unstructured()
+		if err == nil {
+			body, err = x.leaving(desired, now, a.Ignore[o.id])
+		}
+		if err != nil {
+			fail(err)
+			return
+		}
+	}
+	after, taken, err := x.dryRun(ctx, at, o, body)
 	switch {
 	case apierrors.IsNotFound(err) && now == nil && e.brings(o):
 		step.Verb, step.Detail = "create", "after its Namespace"
@@ -115,11 +126,11 @@ func notServed(err error) bool {
 func (e *Engine) brings(o *entry) bool { return len(o.deps) > 0 }
 
 // dryRun applies without effect, and says from whom fields would be taken.
-func (x *Executor) dryRun(ctx context.Context, at target, o *entry) (*unstructured.Unstructured, string, error) {
+func (x *Executor) dryRun(ctx context.Context, at target, o *entry, body []byte) (*unstructured.Unstructured, string, error) {
 	send := func(force bool) ([]byte, error) {
 		return answer(at.client.Patch(types.ApplyPatchType).AbsPath(at.segments()...).
 			Param("fieldManager", x.manager).Param("force", fmt.Sprint(force)).Param("dryRun", "All").
-			Body(o.desired.JSON).SetHeader("Accept", "application/json").Do(ctx))
+			Body(body).SetHeader("Accept", "application/json").Do(ctx))
 	}
 	taken := ""
 	raw, err := send(o.rec != nil && o.rec.Hash != "")
