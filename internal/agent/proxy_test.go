@@ -1,9 +1,11 @@
 package agent_test
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -28,7 +30,7 @@ type apiProxy struct {
 
 	mu      sync.Mutex
 	rule    func(w http.ResponseWriter, r *http.Request, next http.Handler)
-	watches map[chan struct{}]bool
+	watches map[net.Conn]bool
 	passing sync.WaitGroup // mutating requests
 }
 
@@ -53,9 +55,12 @@ func newAPIProxy(t *testing.T, cluster *localcluster.Cluster) *apiProxy {
 		ErrorLog:      log.New(io.Discard, "", 0),
 		ErrorHandler:  func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) },
 	}
-	p := &apiProxy{watches: map[chan struct{}]bool{}}
+	p := &apiProxy{watches: map[net.Conn]bool{}}
 	p.server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { p.serve(w, r, forward) }))
 	p.server.Config.ErrorLog = forward.ErrorLog
+	p.server.Config.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
+		return context.WithValue(ctx, connKey{}, c)
+	}
 	p.server.Start()
 	t.Cleanup(func() {
 		p.cutWatches()
@@ -98,40 +103,29 @@ func (p *apiProxy) serve(w http.ResponseWriter, r *http.Request, next http.Handl
 }
 
 func (p *apiProxy) watch(w http.ResponseWriter, r *http.Request, next http.Handler) {
-	cut := make(chan struct{})
+	conn, _ := r.Context().Value(connKey{}).(net.Conn) // a watch has its connection to itself
 	p.mu.Lock()
-	p.watches[cut] = true
+	p.watches[conn] = true
 	p.mu.Unlock()
-	done := make(chan any, 1)
-	go func() {
-		defer func() { done <- recover() }()
-		next.ServeHTTP(w, r)
-	}()
-	select {
-	case v := <-done:
+	defer func() {
 		p.mu.Lock()
-		delete(p.watches, cut)
+		delete(p.watches, conn)
 		p.mu.Unlock()
-		if v != nil {
-			panic(http.ErrAbortHandler)
-		}
-	case <-cut:
-		if c, _, err := http.NewResponseController(w).Hijack(); err == nil {
-			_ = c.Close() // cutting it is the point
-		}
-		<-done
-		panic(http.ErrAbortHandler)
-	}
+	}()
+	next.ServeHTTP(w, r)
 }
+
+// connKey is the context key of a request's connection.
+type connKey struct{}
 
 // cutWatches breaks the connection of every watch and tells how many there were.
 func (p *apiProxy) cutWatches() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	n := len(p.watches)
-	for cut := range p.watches {
-		close(cut)
-		delete(p.watches, cut)
+	for conn := range p.watches {
+		_ = conn.Close() // cutting it is the point
+		delete(p.watches, conn)
 	}
 	return n
 }
