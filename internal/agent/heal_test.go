@@ -282,6 +282,7 @@ func TestDriftAmongControllers(t *testing.T) {
 // A namespace that somebody deletes, with all that is in it, comes back with all that was in it, soon after the
 // last of it is gone.
 func namespaceDeleted(t *testing.T, cluster *localcluster.Cluster) {
+	t.Helper()
 	e := newEnv(t, cluster)
 	inside := func(s string) string { return strings.ReplaceAll(s, "NS", "APP-own") }
 	e.waitReadyAt(e.startAt(e.app("", map[string]string{
@@ -319,6 +320,7 @@ func namespaceDeleted(t *testing.T, cluster *localcluster.Cluster) {
 // What controllers write into our objects is theirs. An aggregated ClusterRole gets its
 // rules, a rollout its annotations and statuses, and none of it costs a request.
 func controllersAreNotFought(t *testing.T, cluster *localcluster.Cluster) {
+	t.Helper()
 	e := newEnv(t, cluster)
 	role := func(name, metadata, rest string) string {
 		return fmt.Sprintf("apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: APP-%s%s}\n%s\n", name, metadata, rest)
