@@ -89,6 +89,7 @@ type entry struct {
 	rdeps    []*entry
 	err      error
 	failures int
+	unsure   bool // an apply has failed since the last that did not: it may have had its effect all the same
 	retry    time.Time
 	applied  time.Time // when the present hash was applied by this process
 	orphaned time.Time // since when it waits to be pruned
@@ -577,9 +578,9 @@ func (e *Engine) decideDesired(o *entry, now time.Time) (*Task, time.Time) {
 	}
 	switch {
 	case o.live != nil:
-		t.ResourceVersion, t.NotReplicas = o.live.ResourceVersion, !o.live.OwnsReplicas
+		t.ResourceVersion, t.NotReplicas = o.live.ResourceVersion, !o.live.OwnsReplicas && !o.unsure
 	case o.seen:
-		t.NotReplicas = t.First // else it may be there, without our label
+		t.NotReplicas = t.First && !o.unsure // else it may be there, without our label
 	}
 	return t, never
 }
@@ -902,6 +903,7 @@ func (e *Engine) Done(r Result, now time.Time) {
 	e.inFlight--
 	e.touch(o)
 	if r.Err != nil {
+		o.unsure = o.unsure || r.Task.Action == Apply
 		e.failed(o, r, now)
 	} else {
 		e.paused, e.outage = 0, nil
@@ -934,6 +936,7 @@ func (e *Engine) appliedOK(o *entry, r Result, now time.Time) {
 		}
 		o.applied = now
 	}
+	o.unsure = false
 	o.rec.App, o.rec.Ignored = r.Task.App, ignoredKey(r.Task.Ignore)
 	if r.Live != nil {
 		if !o.seen {

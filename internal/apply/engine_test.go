@@ -607,6 +607,32 @@ func TestEngineFights(t *testing.T) {
 	w.did("apply a=1")
 }
 
+// An apply that was cancelled may have made the replicas ours: until the next has succeeded it is not known that they
+// are not.
+func TestEngineReplicasAfterACancelledApply(t *testing.T) {
+	w := newWorld(t)
+	w.commit("1", appOf("x", "a=1"))
+	w.settle()
+	w.drift("a")
+	w.tell()
+	next := func(want bool) Task {
+		t.Helper()
+		tasks := w.e.Next(w.now, 1)
+		if len(tasks) != 1 || tasks[0].NotReplicas != want {
+			t.Fatalf("tasks %+v", tasks)
+		}
+		return tasks[0]
+	}
+	w.e.Done(Result{Task: next(true), Outcome: Failed, Err: ErrSuperseded}, w.now)
+	w.drift("a") // news from before the cancelled apply tells nothing about it
+	w.tell()
+	w.e.Done(w.do(next(false)), w.now)
+	w.settle()
+	w.drift("a")
+	w.tell()
+	next(true)
+}
+
 // A repair that has no effect is not repeated without end.
 func TestEngineRepairWithoutEffect(t *testing.T) {
 	w := newWorld(t)
