@@ -26,7 +26,11 @@
 // manager takes it. The same serves a manifest that stops declaring replicas because an HPA takes
 // over (see Implied): the first apply sends the number that is live and we go on owning it; the HPA's
 // first change takes it from us, which does not count as drift since the field is ignored; from the
-// next apply on it is left out. At no time is it 1.
+// next apply on it is left out. At no time is it 1. Where nothing else is ignored and our last view says that the
+// replicas are not ours (View.OwnsReplicas), the manifest can be sent as it is, without reading the object first.
+//
+// A position in a list can be ignored only where the whole object is known: webhook configurations are watched whole
+// for that reason, the other kinds of MetadataOnly have no lists that others write into item by item.
 //
 // # Taking over
 //
