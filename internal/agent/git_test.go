@@ -303,11 +303,13 @@ func TestGitServerFails(t *testing.T) {
 		},
 		"unreachable": {
 			breaks: func(t *testing.T, s *gittest.Server) {
+				t.Helper()
 				if err := s.Stop(); err != nil {
 					t.Fatal(err)
 				}
 			},
 			mends: func(t *testing.T, s *gittest.Server) {
+				t.Helper()
 				if err := s.Resume(); err != nil {
 					t.Fatal(err)
 				}

@@ -159,7 +159,7 @@ func TestSecretsAreNotTold(t *testing.T) {
 		return "apiVersion: v1\nkind: Secret\nmetadata: {name: " + name + ", namespace: NS, annotations: {holdfast.dev/replace: enabled}}\n" + more + "stringData: {key: " + value + "}\n"
 	}
 	encoded := base64.StdEncoding.EncodeToString([]byte(hidden))
-	sha := e.app("", map[string]string{
+	e.app("", map[string]string{
 		"valid.yaml":     secret("valid", "", hidden),
 		"fixed.yaml":     secret("fixed", "immutable: true\n", hidden),
 		"badkey.yaml":    strings.Replace(secret("bad-key", "", hidden), "{key:", `{"no key!":`, 1),
@@ -204,7 +204,7 @@ func TestSecretsAreNotTold(t *testing.T) {
 	}
 	e.stop()
 	e.patch("kubectl-edit", "v1", "Secret", "valid", `{"stringData": {"key": "`+edited+`"}}`)
-	sha = e.commit(map[string]string{"apps/APP/valid.yaml": secret("valid", "", hidden+"-3")})
+	sha := e.commit(map[string]string{"apps/APP/valid.yaml": secret("valid", "", hidden+"-3")})
 	var plan strings.Builder
 	planLog := e.captureLog(zerolog.DebugLevel)
 	e.with(func(o *agent.Options) { o.DryRun, o.Out, o.Listen = true, &plan, "" })
