@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -50,6 +51,7 @@ type loop struct {
 	recorder  *status.Recorder
 
 	// News for the loop.
+	work     sync.WaitGroup // what runs beside the loop, but for tasks
 	compiled chan compileResult
 	results  chan apply.Result
 	saved    chan saveResult
@@ -185,6 +187,7 @@ func (l *loop) turns(ctx context.Context) error {
 			for l.inFlight > 0 {
 				l.done(<-l.results)
 			}
+			l.work.Wait() // each has room for its last news
 			return nil
 		case u := <-l.source.Updates():
 			l.update(ctx, u)
@@ -218,7 +221,7 @@ func (l *loop) act(ctx context.Context) time.Duration {
 	}
 	if batch, ok := l.engine.Unsaved(now); ok {
 		commit := l.good
-		go func() { l.saved <- saveResult{batch, l.inventory.Save(ctx, batch, commit, now)} }()
+		l.work.Go(func() { l.saved <- saveResult{batch, l.inventory.Save(ctx, batch, commit, now)} })
 	}
 	l.resolve(ctx, now)
 	l.measure(now)
@@ -389,10 +392,10 @@ func (l *loop) compile(ctx context.Context) {
 		}
 	}
 	ctx, l.cancelOld = context.WithCancel(ctx)
-	go func() {
+	l.work.Go(func() {
 		c, err := l.compiler.compile(ctx, r)
 		l.compiled <- compileResult{c, err}
-	}()
+	})
 }
 
 // adopt makes what was compiled the desired state.

@@ -44,7 +44,7 @@ func (l *loop) resolve(ctx context.Context, now time.Time) {
 		return
 	}
 	l.resolving = true
-	go func() {
+	l.work.Go(func() {
 		rs := make([]resolution, 0, len(missing))
 		for _, gvk := range missing {
 			r := resolution{kind: gvk.GroupKind()}
@@ -56,7 +56,7 @@ func (l *loop) resolve(ctx context.Context, now time.Time) {
 			rs = append(rs, r)
 		}
 		l.resolved <- rs
-	}()
+	})
 }
 
 // nextResolve is when the next kind that was not served is asked for again; zero if there is none.
