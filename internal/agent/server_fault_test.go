@@ -185,7 +185,7 @@ func TestExpiredToken(t *testing.T) {
 		if strings.Count(log.String(), expired) > before {
 			return ""
 		}
-		if s := e.status(""); s.ready() && s.Status.Revision == sha { // the agent is idle: give it something to do
+		if e.value("v1", "ConfigMap", "a", "data", "key") == fmt.Sprint(value) { // give it something to do
 			value++
 			sha = e.commit(map[string]string{"apps/APP/a.yaml": configMap("a", fmt.Sprint(value))})
 		}
