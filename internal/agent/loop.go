@@ -91,6 +91,7 @@ type loop struct {
 	watchErrs map[schema.GroupKind]error
 
 	publishAt    time.Time
+	published    time.Time       // when it was done last
 	dirty        map[string]bool // apps whose state has to be worked out again
 	lastProblems string
 	outage       string

@@ -22,7 +22,7 @@ import (
 	"github.com/holdfast-dev/holdfast/internal/status"
 )
 
-// publishEvery bounds how often the apps' states are worked out while much is going on.
+// publishEvery is the least time between two publications, so that a busy cluster costs little.
 const publishEvery = 200 * time.Millisecond
 
 // app is what the loop keeps of one app on this cluster.
@@ -43,8 +43,9 @@ type app struct {
 	heldSince map[status.Gate]time.Time
 	// fights and detected are the objects whose fight, or whose drift that is left alone, has been told.
 	fights, detected map[string]bool
-	// state is what was published last.
-	state status.AppState
+	// state is what was published last, counts its objects by what they do.
+	state  status.AppState
+	counts map[metrics.ObjectState]int
 }
 
 func newApp() *app {
@@ -103,16 +104,19 @@ func (l *loop) publish(ctx context.Context, now time.Time) {
 	for name := range l.engine.TakeChanged() {
 		l.dirtyApp(name)
 		if l.publishAt.IsZero() {
-			l.publishAt = now.Add(publishEvery)
+			l.publishAt = now
 		}
 	}
-	if l.publishAt.IsZero() || now.Before(l.publishAt) && l.engine.Busy() || l.current == nil {
-		if l.current == nil {
-			l.publishAt = time.Time{}
-		}
+	if l.current == nil {
+		l.publishAt = time.Time{}
+	}
+	if next := l.published.Add(publishEvery); !l.publishAt.IsZero() && l.publishAt.Before(next) {
+		l.publishAt = next
+	}
+	if l.publishAt.IsZero() || now.Before(l.publishAt) {
 		return
 	}
-	l.publishAt = time.Time{}
+	l.publishAt, l.published = time.Time{}, now
 	l.logOutage()
 	problems := l.problems()
 	if fmt.Sprint(problems) != l.lastProblems {
@@ -136,7 +140,7 @@ func (l *loop) publish(ctx context.Context, now time.Time) {
 			l.apps[name] = a
 		}
 		next := l.appState(name, a, es, problems, now)
-		a.state = next
+		a.state, a.counts = next, counted(es)
 		l.states[name] = next
 		var previous *status.AppState
 		if known {
@@ -152,7 +156,7 @@ func (l *loop) publish(ctx context.Context, now time.Time) {
 	}
 	clear(l.dirty)
 	l.writer.Update(maps.Clone(l.states))
-	l.countObjects(now)
+	l.countObjects()
 	l.setReport(now)
 	if !l.compiling && l.released() {
 		l.compile(ctx)
@@ -298,14 +302,17 @@ func whoever(manager string) string {
 }
 
 // atRest tells that nothing of an app is about to be pruned: what is left is held.
-func atRest(es apply.AppState) bool {
-	held := 0
+func atRest(es apply.AppState) bool { return heldObjects(es) == es.Orphans }
+
+// heldObjects counts the deletions that a gate holds.
+func heldObjects(es apply.AppState) int {
+	n := 0
 	for _, h := range es.Held {
 		if !h.Expected {
-			held += len(h.Objects)
+			n += len(h.Objects)
 		}
 	}
-	return held == es.Orphans
+	return n
 }
 
 // heldGates lists the gates that hold an app, and keeps since when.
@@ -384,23 +391,23 @@ func (l *loop) blind(err error) {
 	l.view.Store(&r)
 }
 
-func (l *loop) countObjects(now time.Time) {
+func (l *loop) countObjects() {
 	counts := map[metrics.ObjectState]int{}
-	for _, name := range l.engine.Apps() {
-		s := l.engine.State(name, now)
-		held := 0
-		for _, h := range s.Held {
-			if !h.Expected {
-				held += len(h.Objects)
-			}
+	for _, a := range l.apps {
+		for state, n := range a.counts {
+			counts[state] += n
 		}
-		counts[metrics.StateCurrent] += s.Current
-		counts[metrics.StateFailed] += s.Failed
-		counts[metrics.StateProgressing] += len(s.Waiting)
-		counts[metrics.StateHeld] += held
-		counts[metrics.StateOrphan] += s.Orphans - held
 	}
 	l.metrics.Objects(counts)
+}
+
+// counted sorts an app's objects by what they are doing, each into one state.
+func counted(es apply.AppState) map[metrics.ObjectState]int {
+	held := heldObjects(es)
+	return map[metrics.ObjectState]int{
+		metrics.StateCurrent: es.Current, metrics.StateFailed: es.Failed, metrics.StateProgressing: len(es.Waiting),
+		metrics.StateHeld: held, metrics.StateOrphan: es.Orphans - held,
+	}
 }
 
 // setReport renews what the HTTP server shows.
@@ -409,6 +416,10 @@ func (l *loop) setReport(now time.Time) {
 		Cluster: l.o.Cluster, Labels: l.current.labels, Agent: l.o.Version, Commit: l.headCommit(), Fetched: l.fetched,
 	}, l.states, now)
 	l.view.Store(&r)
+	if err := l.engine.Outage(); err != nil {
+		l.notReady(fmt.Errorf("the API server is unavailable: %s", kube.Explain(err)))
+		return
+	}
 	if len(l.syncing) == 0 && len(l.kinds) >= len(l.engine.Kinds())-len(l.unknown) {
 		l.notReady(nil)
 		return

@@ -50,7 +50,6 @@ func (e *Engine) appliedOK(o *entry, r Result, now time.Time) {
 		if o.rec.Commit == "" {
 			o.rec.Commit = e.desired.Commit
 		}
-		o.applied = now
 	}
 	o.unsure = false
 	o.rec.App, o.rec.Ignored = r.Task.App, ignoredKey(r.Task.Ignore)

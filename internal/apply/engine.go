@@ -83,7 +83,6 @@ type entry struct {
 	failures int
 	unsure   bool // an apply has failed since the last that did not: it may have had its effect all the same
 	retry    time.Time
-	applied  time.Time // when the present hash was applied by this process
 	orphaned time.Time // since when it waits to be pruned
 	deleting bool
 	waking   time.Time

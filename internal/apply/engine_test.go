@@ -811,24 +811,21 @@ func TestEngineOrderOfNews(t *testing.T) {
 	})
 }
 
-func TestEngineHealthTimeout(t *testing.T) {
+func TestEngineSickObjectHoldsBackNoFix(t *testing.T) {
 	w := newWorld(t)
 	w.sick[id("a")] = true
 	w.commit("1", appOf("x", "a=1", "b=1"))
 	w.settle()
-	if s := w.e.State("x", w.now); s.Stalled || s.Ready {
+	if s := w.e.State("x", w.now); s.Ready {
 		t.Errorf("state: %+v", s)
 	}
 	w.run(2 * time.Minute)
-	if s := w.e.State("x", w.now); !s.Stalled {
-		t.Errorf("state: %+v", s)
-	}
 	w.log = nil
 	delete(w.sick, id("a"))
 	w.commit("2", appOf("x", "a=2", "b=1"))
 	w.settle()
 	w.did("apply a=2") // nothing waits for the broken one
-	if s := w.e.State("x", w.now); s.Stalled || !s.Ready {
+	if s := w.e.State("x", w.now); !s.Ready {
 		t.Errorf("state: %+v", s)
 	}
 }

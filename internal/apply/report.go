@@ -26,8 +26,6 @@ type AppState struct {
 	Ready bool
 	// Suspended is the app's own wish.
 	Suspended bool
-	// Stalled: not Ready for longer than its health timeout.
-	Stalled bool
 	// Waiting are the objects that are not applied or not healthy yet, and why.
 	Waiting []ObjectWait
 	// Errors are all errors, by object.
@@ -75,7 +73,6 @@ func (e *Engine) State(name string, now time.Time) AppState {
 	}
 	s := AppState{Name: name, Suspended: a.Suspended}
 	held := map[string]*HeldPrune{}
-	var oldest time.Time
 	for o := range a.entries {
 		s.Corrected += o.corrected
 		if o.lastDrift.After(s.LastDrift) {
@@ -102,9 +99,6 @@ func (e *Engine) State(name string, now time.Time) AppState {
 			s.Failed++
 			s.Errors = append(s.Errors, ObjectError{o.id, err})
 		case why != "":
-			if oldest.IsZero() || o.applied.Before(oldest) {
-				oldest = o.applied
-			}
 			s.Waiting = append(s.Waiting, ObjectWait{o.id, why})
 		default:
 			s.Current++
@@ -127,7 +121,6 @@ func (e *Engine) State(name string, now time.Time) AppState {
 	}
 	sort.Slice(s.Held, func(i, j int) bool { return s.Held[i].Reason < s.Held[j].Reason })
 	s.Ready = s.Current == s.Objects && len(s.Errors) == 0 && !a.Unknown && !a.Suspended
-	s.Stalled = !s.Ready && !oldest.IsZero() && now.Sub(oldest) > a.healthTimeout()
 	return s
 }
 

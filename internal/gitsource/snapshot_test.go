@@ -235,6 +235,42 @@ func TestLargeFiles(t *testing.T) {
 	}
 }
 
+// A gigabyte in the repository costs the agent neither its memory nor the rest of the fleet.
+func TestGigabyteFile(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes long")
+	}
+	f := setup(t, gittest.Options{})
+	file := filepath.Join(t.TempDir(), "dump.bin")
+	must(t, os.WriteFile(file, nil, 0o600))
+	must(t, os.Truncate(file, 1<<30))
+	git := func(args ...string) string {
+		t.Helper()
+		out, err := f.repo.Git(args...)
+		must(t, err)
+		return out
+	}
+	f.commit(gittest.Write("fleet.yaml", "kind: Fleet\n"))
+	blob := git("hash-object", "-w", file)
+	git("read-tree", "main")
+	git("update-index", "--add", "--cacheinfo", "100644,"+blob+",apps/shop/dump.bin")
+	head := git("-c", "user.name=Ada", "-c", "user.email=ada@example.com", "commit-tree", "-p", "main", "-m", "A dump", git("write-tree"))
+	git("update-ref", "refs/heads/main", head)
+	runtime.GC()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	snap := awaitCommit(t, f.run(), head)
+	_, err := snap.ReadFile("apps/shop/dump.bin")
+	runtime.ReadMemStats(&after)
+	if err == nil || !strings.Contains(err.Error(), "apps/shop/dump.bin") || errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the file gives %v", err)
+	}
+	wantFile(t, snap, "fleet.yaml", "kind: Fleet\n")
+	if mib := (after.TotalAlloc - before.TotalAlloc) >> 20; mib > 200 {
+		t.Errorf("the clone allocated %d MiB", mib)
+	}
+}
+
 func TestConcurrentReads(t *testing.T) {
 	t.Parallel()
 	f := setup(t, gittest.Options{})
