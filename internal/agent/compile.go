@@ -333,6 +333,9 @@ func (c *compiler) add(out *compilation, f *fleet.Fleet, head, res *render.AppRe
 		if res.Placement.Short != "" {
 			out.notes = append(out.notes, note{name, res.Placement.Short})
 		}
+		for _, text := range notHonoured(res.App, out.labels) {
+			out.notes = append(out.notes, note{name, text})
+		}
 		for _, w := range res.Warnings {
 			out.notes = append(out.notes, note{name, w})
 		}
@@ -352,6 +355,19 @@ func (c *compiler) add(out *compilation, f *fleet.Fleet, head, res *render.AppRe
 	}
 	out.desired.Apps = append(out.desired.Apps, app)
 	out.apps[name] = ca
+}
+
+// notHonoured says which wishes of an app this version reads without acting on them.
+func notHonoured(app *fleet.App, labels map[string]string) []string {
+	var texts []string
+	if n := len(app.Spec.Rollout.Waves); n > 0 {
+		texts = append(texts, fmt.Sprintf("rollout.waves are not honoured by this version: this cluster is in wave %d of %d, and adopts new content at once",
+			app.WaveOf(labels)+1, max(n, app.WaveOf(labels)+1)))
+	}
+	if gate := app.Spec.Failover.Gate; gate != "" && gate != fleet.NoGate {
+		texts = append(texts, fmt.Sprintf("failover.gate %s is not honoured by this version: the app leaves a drained cluster, and starts elsewhere, at once", gate))
+	}
+	return texts
 }
 
 // ignored lists the fields that are left to others: those that the app's drift policy names, and the
