@@ -445,7 +445,7 @@ func (l *loop) tellNotes(notes []note) {
 		told[n] = true
 		if !l.noted[n] {
 			l.log.Warn().Str("app", n.app).Str("reason", n.text).Msg("worth knowing")
-			l.recorder.Record(status.Event{App: n.app, Warning: true, Reason: "Note", Message: n.text})
+			l.recorder.Record(status.Event{App: n.app, Warning: true, Reason: status.EventNote, Message: n.text})
 		}
 	}
 	l.noted = told

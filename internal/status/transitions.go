@@ -19,6 +19,7 @@ const (
 	EventReleased       = "Released"
 	EventSuspended      = "Suspended"
 	EventResumed        = "Resumed"
+	EventNote           = "Note"
 )
 
 // maxFailureEvents is how many of the new errors of one change become Events of their own.
