@@ -8,6 +8,8 @@ import (
 
 	"github.com/rs/zerolog"
 	"golang.org/x/term"
+
+	"github.com/holdfast-dev/holdfast/internal/spell"
 )
 
 // The values of --log-format.
@@ -26,7 +28,7 @@ var logLevels = []string{"debug", "info", "warn", "error"}
 func newLogger(w io.Writer, format, level string) (zerolog.Logger, error) {
 	lvl, err := zerolog.ParseLevel(level)
 	if err != nil || lvl == zerolog.NoLevel {
-		return zerolog.Nop(), fmt.Errorf("--log-level %q: want debug, info, warn or error%s", level, didYouMean(level, logLevels))
+		return zerolog.Nop(), fmt.Errorf("--log-level %q: want debug, info, warn or error%s", level, spell.DidYouMean(level, logLevels))
 	}
 	terminal := isTerminal(w)
 	switch format {
@@ -38,7 +40,7 @@ func newLogger(w io.Writer, format, level string) (zerolog.Logger, error) {
 			format = formatJSON
 		}
 	default:
-		return zerolog.Nop(), fmt.Errorf("--log-format %q: want json, console or auto%s", format, didYouMean(format, logFormats))
+		return zerolog.Nop(), fmt.Errorf("--log-format %q: want json, console or auto%s", format, spell.DidYouMean(format, logFormats))
 	}
 	if format != formatJSON {
 		w = zerolog.ConsoleWriter{Out: w, NoColor: !terminal, TimeFormat: time.TimeOnly}

@@ -14,6 +14,7 @@ import (
 	"github.com/holdfast-dev/holdfast/internal/fleet"
 	"github.com/holdfast-dev/holdfast/internal/kube"
 	"github.com/holdfast-dev/holdfast/internal/render"
+	"github.com/holdfast-dev/holdfast/internal/spell"
 )
 
 const renderLong = `Print what one cluster should have, as YAML.
@@ -253,7 +254,7 @@ func unknown(kind, name string, known []string) error {
 	if len(known) > most {
 		list = fmt.Sprintf("%s and %d more", strings.Join(known[:most], ", "), len(known)-most)
 	}
-	return fmt.Errorf("unknown %s %q%s; known: %s", kind, name, didYouMean(name, known), list)
+	return fmt.Errorf("unknown %s %q%s; known: %s", kind, name, spell.DidYouMean(name, known), list)
 }
 
 func lines(f *fleet.Fleet, keep func(fleet.Problem) bool) string {

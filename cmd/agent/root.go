@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"io"
 	"strings"
 
@@ -9,6 +8,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/holdfast-dev/holdfast/internal/config"
+	"github.com/holdfast-dev/holdfast/internal/spell"
 )
 
 const rootLong = `Holdfast keeps Kubernetes clusters as one shared Git repository says.
@@ -41,7 +41,7 @@ func newRoot(stdout, stderr io.Writer) *cobra.Command {
 			if len(args) == 0 {
 				return nil
 			}
-			return misusef("unknown command %q%s", args[0], didYouMean(args[0], commandNames(cmd)))
+			return misusef("unknown command %q%s", args[0], spell.DidYouMean(args[0], commandNames(cmd)))
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -80,14 +80,6 @@ func commandNames(cmd *cobra.Command) (names []string) {
 		}
 	}
 	return names
-}
-
-// didYouMean proposes what was probably meant, as " (did you mean ...?)", or is empty.
-func didYouMean(name string, candidates []string) string {
-	if best := config.Nearest(name, candidates); best != "" {
-		return fmt.Sprintf(" (did you mean %q?)", best)
-	}
-	return ""
 }
 
 // noArgs refuses arguments that are no flags.

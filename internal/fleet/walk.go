@@ -3,6 +3,7 @@ package fleet
 import (
 	"encoding"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strconv"
@@ -10,6 +11,8 @@ import (
 
 	"go.yaml.in/yaml/v3"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/holdfast-dev/holdfast/internal/spell"
 )
 
 // decoder walks a YAML node and a Go value of a known type at once. The type bounds the depth.
@@ -95,7 +98,7 @@ func (d *decoder) structure(field string, n *yaml.Node, v reflect.Value) {
 		at := join(field, key.Value)
 		info, ok := known[key.Value]
 		if !ok {
-			d.failAt(key.Line, at, "unknown field%s", suggestion(key.Value, known))
+			d.failAt(key.Line, at, "unknown field%s", spell.DidYouMean(key.Value, slices.Sorted(maps.Keys(known))))
 			continue
 		}
 		seen[key.Value] = true
