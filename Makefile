@@ -70,6 +70,12 @@ fmt: $(GOLANGCI) ## Format all Go files, imports included
 demo: ## Three clusters, one repository, one edited line: see it work (KEEP=1 leaves it running)
 	go run ./cmd/demo $(if $(filter-out 0,$(KEEP)),--keep)
 
+.PHONY: bench
+bench: build ## Measure Holdfast beside its references, 20 minutes (BENCH='--quick', '--only cold-sync', '--list')
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o bin/bench ./cmd/bench
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o bin/bench-applier ./cmd/bench/applier
+	bin/bench --agent bin/holdfast --json bin/bench.json $(BENCH)
+
 .PHONY: cluster
 cluster: ## Start a local cluster named dev (stop it: bin/localcluster down dev)
 	go build -C localcluster -o $(CURDIR)/bin/localcluster ./cmd/localcluster

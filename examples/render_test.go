@@ -148,7 +148,7 @@ func TestEveryClusterRenders(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, duplicate := range result.Duplicates {
+			for _, duplicate := range result.Duplicates() {
 				t.Errorf("%s is declared by %v", render.Name(duplicate.ID), duplicate.Apps)
 			}
 			var objects []render.Object
@@ -223,4 +223,25 @@ func factsArrive(t *testing.T, cluster *fleet.Cluster, objects []render.Object) 
 	for name := range want {
 		t.Errorf("%s is not rendered", name)
 	}
+}
+
+// Grafana's sidecar finds the dashboard by its label, and gets it as it is: $cluster in it is Grafana's.
+func TestDashboardIsShippedAsItIs(t *testing.T) {
+	want, err := os.ReadFile(root + "/apps/platform/monitoring/holdfast-dashboard.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, object := range build(t, root+"/apps/platform/monitoring").Resources() {
+		if object.GetName() != "holdfast-dashboard" {
+			continue
+		}
+		if object.GetLabels()["grafana_dashboard"] != "1" || object.GetAnnotations()["holdfast.dev/substitute"] != "disabled" {
+			t.Errorf("labels %v, annotations %v", object.GetLabels(), object.GetAnnotations())
+		}
+		if got := object.GetDataMap()["holdfast-dashboard.json"]; got != string(want) {
+			t.Errorf("%d bytes of dashboard, want %d", len(got), len(want))
+		}
+		return
+	}
+	t.Error("there is no ConfigMap holdfast-dashboard")
 }

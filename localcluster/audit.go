@@ -25,6 +25,7 @@ type Request struct {
 	URI       string
 	Code      int       // HTTP status
 	Time      time.Time // when the API server received it
+	Done      time.Time // when its answer was complete; of a watch, when it began
 }
 
 // Resource names what a request was for. It is zero for a request like /readyz that is
@@ -106,6 +107,7 @@ type auditEvent struct {
 	RequestURI               string
 	ResponseStatus           struct{ Code int }
 	RequestReceivedTimestamp time.Time
+	StageTimestamp           time.Time
 }
 
 // read takes in what was appended since the last call and returns all requests so far.
@@ -183,5 +185,6 @@ func (a *auditReader) add(e auditEvent) {
 		URI:       e.RequestURI,
 		Code:      e.ResponseStatus.Code,
 		Time:      e.RequestReceivedTimestamp,
+		Done:      e.StageTimestamp,
 	})
 }

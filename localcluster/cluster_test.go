@@ -134,7 +134,10 @@ func TestAuditLogCountsRequests(t *testing.T) {
 		t.Fatal("the request that failed is not in the log")
 	}
 	got := all[i]
-	got.Time, got.URI = time.Time{}, ""
+	if got.Done.Before(got.Time) {
+		t.Errorf("received at %s and answered at %s", got.Time, got.Done)
+	}
+	got.Time, got.Done, got.URI = time.Time{}, time.Time{}, ""
 	wantRequest := Request{
 		Verb: "get", User: "localcluster-admin", UserAgent: "test-agent",
 		Resource: Resource{Version: "v1", Resource: "configmaps"}, Namespace: "default", Name: "missing", Code: 404,

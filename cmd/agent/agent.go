@@ -74,6 +74,7 @@ func newAgent() *cobra.Command {
 
 // superviseAgent reads the settings, runs the agent, and runs it anew when the file changes.
 func superviseAgent(ctx context.Context, l loader) error {
+	tuneMemory(l.lookupEnv)
 	file, err := l.file()
 	if err != nil {
 		return misuse(err)

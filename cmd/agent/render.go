@@ -111,7 +111,7 @@ func (r *renderFlags) run(ctx context.Context, out, stderr io.Writer) error {
 			faults.add(stderr, app.App.Name, err.Error())
 		}
 	}
-	for _, d := range res.Duplicates {
+	for _, d := range res.Duplicates() {
 		for _, app := range d.Apps {
 			faults.add(stderr, app, fmt.Sprintf("%s is declared by several apps: %s", render.Name(d.ID), strings.Join(d.Apps, ", ")))
 		}
@@ -282,12 +282,12 @@ func appNames(f *fleet.Fleet) (names []string) {
 }
 
 // completeNames completes a flag with names from the repository that the other flags name.
-func (r *renderFlags) completeNames(cmd *cobra.Command, flag string, names func(*fleet.Fleet) []string) {
+func (c *checkout) completeNames(cmd *cobra.Command, flag string, names func(*fleet.Fleet) []string) {
 	err := cmd.RegisterFlagCompletionFunc(flag, func(cmd *cobra.Command, _ []string, prefix string) ([]string, cobra.ShellCompDirective) {
 		if err := fill(cmd); err != nil {
 			return nil, cobra.ShellCompDirectiveError
 		}
-		o, err := r.open()
+		o, err := c.open()
 		if err != nil {
 			cobra.CompDebugln(err.Error(), false)
 			return nil, cobra.ShellCompDirectiveError

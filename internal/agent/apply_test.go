@@ -63,6 +63,27 @@ func TestImmutableField(t *testing.T) {
 	}
 }
 
+// An object that carries our label is ours though the inventory does not know what was applied, as after an agent that
+// was killed in its first apply: it may be replaced. One that is nobody's may not.
+func TestImmutableFieldOfAnObjectNotApplied(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, bare.Cluster(t))
+	secret := func(name, labels, value string) string {
+		return e.fill("apiVersion: v1\nkind: Secret\nmetadata: {name: " + name + ", namespace: NS, labels: {" + labels + "}, " +
+			"annotations: {holdfast.dev/replace: enabled}}\nimmutable: true\nstringData: {key: " + value + "}\n")
+	}
+	e.applyAs("somebody", secret("ours", "holdfast.dev/instance: INSTANCE", "old"))
+	e.applyAs("somebody", secret("foreign", "", "old"))
+	foreign := e.value("v1", "Secret", "foreign", "metadata", "uid")
+	e.app("", map[string]string{"ours.yaml": secret("ours", "", "new"), "foreign.yaml": secret("foreign", "", "new")})
+	e.start()
+	e.waitValue("bmV3", "v1", "Secret", "ours", "data", "key")
+	e.waitErrors("", "Secret/NS/foreign", "immutable field", "cannot be replaced: it does not carry our label")
+	if got := e.value("v1", "Secret", "foreign", "metadata", "uid"); got != foreign {
+		t.Error("the Secret that is nobody's was replaced")
+	}
+}
+
 // Objects are created after what they depend on and deleted before it.
 func TestDependsOnOrder(t *testing.T) {
 	t.Parallel()

@@ -6,16 +6,15 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
-	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/cli-utils/pkg/object"
 
 	"github.com/holdfast-dev/holdfast/internal/apply"
 	"github.com/holdfast-dev/holdfast/internal/fleet"
 	"github.com/holdfast-dev/holdfast/internal/kube"
-	"github.com/holdfast-dev/holdfast/internal/live"
 	"github.com/holdfast-dev/holdfast/internal/render"
 	"github.com/holdfast-dev/holdfast/internal/status"
 	"github.com/holdfast-dev/holdfast/internal/tree"
@@ -25,13 +24,18 @@ import (
 type compiler struct {
 	cluster  string
 	instance string
+	fleets   *fleet.Loader
 	renderer *render.Renderer
 	// tree returns an older commit's files.
 	tree func(ctx context.Context, commit string) (tree.Tree, error)
-	// resolve finds the scope of a kind on the API server.
+	// resolve finds the scope of a kind on the API server, in any version if none is given.
 	resolve func(ctx context.Context, gvk schema.GroupVersionKind) (kube.Resource, error)
 	// stage is told how long each stage took.
 	stage func(stage string, d time.Duration)
+
+	// prepared is what was made of each app's objects last; one compilation at a time uses it.
+	prepared map[string]*prepared
+	ignore   map[object.ObjMetadata][]string
 }
 
 // request is what the loop asks for: a commit, and what decides which content is adopted.
@@ -41,10 +45,18 @@ type request struct {
 	// good is the last commit whose fleet files could be used, "" if none is known. It stands in
 	// for a commit whose files cannot.
 	good string
-	// adopted is the content that each app has here.
-	adopted map[string]adopted
-	// ready maps the apps that are Ready here to the content they are Ready with.
-	ready map[string]string
+	// apps is what is known of the apps on this cluster, by name.
+	apps map[string]known
+}
+
+// known is what is known of one app on this cluster.
+type known struct {
+	// adopted is the content that it has here.
+	adopted adopted
+	// defined is the last commit that is known to have a usable file of it and to place it here; "" if none is.
+	defined string
+	// ready tells that it is Ready with the adopted content.
+	ready bool
 }
 
 // compilation is the answer.
@@ -59,8 +71,10 @@ type compilation struct {
 	uncertain bool
 	// desired is for the engine.
 	desired apply.Desired
+	// ignore are the fields of all apps that are left to others, by object.
+	ignore map[object.ObjMetadata][]string
 	// apps are those placed here, by name.
-	apps map[string]compiledApp
+	apps map[string]*compiledApp
 	// notes are what people should know about an app, though nothing failed.
 	notes []note
 	// errs are what is wrong with the commit as a whole, or with files of it.
@@ -73,6 +87,8 @@ type compilation struct {
 type compiledApp struct {
 	// adopted is what is enforced; zero if nothing is (yet).
 	adopted adopted
+	// defined is the commit whose definition of the app is used: head, or an older one while the file is broken.
+	defined string
 	// wanted is the content of head, "" if that is not known.
 	wanted string
 	// held says which gate keeps the app from its content of head, and why.
@@ -80,8 +96,6 @@ type compiledApp struct {
 	held string
 	// err is why the app's content of head is not known.
 	err error
-	// invalid are objects that are wrong by themselves.
-	invalid []render.ObjectError
 	// dependsOn are the apps it may wait for.
 	dependsOn []string
 }
@@ -105,17 +119,17 @@ func (c *compiler) compile(ctx context.Context, r request) (*compilation, error)
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
-	bad := fmt.Errorf("commit %s cannot be used: %w", short(r.commit), err)
+	bad := fmt.Errorf("commit %s cannot be used: %w", status.Short(r.commit), err)
 	if r.good == "" || r.good == r.commit {
 		return nil, errors.Join(errNothing, bad)
 	}
 	older, err := c.tree(ctx, r.good)
 	if err != nil {
-		return nil, errors.Join(errNothing, bad, fmt.Errorf("last good commit %s: %w", short(r.good), err))
+		return nil, errors.Join(errNothing, bad, fmt.Errorf("last good commit %s: %w", status.Short(r.good), err))
 	}
 	out, err = c.at(ctx, r, r.good, older)
 	if err != nil {
-		return nil, errors.Join(errNothing, bad, fmt.Errorf("last good commit %s: %w", short(r.good), err))
+		return nil, errors.Join(errNothing, bad, fmt.Errorf("last good commit %s: %w", status.Short(r.good), err))
 	}
 	out.errs = append(out.errs, bad)
 	out.desired.Incomplete = append(out.desired.Incomplete, bad.Error())
@@ -125,7 +139,7 @@ func (c *compiler) compile(ctx context.Context, r request) (*compilation, error)
 // at compiles one commit as head.
 func (c *compiler) at(ctx context.Context, r request, commit string, t tree.Tree) (*compilation, error) {
 	start := time.Now()
-	f, err := fleet.Load(t)
+	f, err := c.fleets.Load(t)
 	c.stage("load", time.Since(start))
 	if err != nil {
 		return nil, err
@@ -134,39 +148,35 @@ func (c *compiler) at(ctx context.Context, r request, commit string, t tree.Tree
 	if !ok {
 		return nil, missingCluster(f, c.cluster)
 	}
-	out := &compilation{commit: commit, labels: self.Labels, apps: map[string]compiledApp{}}
-	out.desired = apply.Desired{Commit: commit, Prune: f.Settings.Spec.Prune, Claimed: map[object.ObjMetadata]string{}}
-	broken := c.restoreBroken(ctx, f, r, out)
+	out := &compilation{commit: commit, labels: self.Labels, apps: make(map[string]*compiledApp, len(f.Apps))}
+	out.desired = apply.Desired{
+		Commit: commit, Prune: f.Settings.Spec.Prune, Claimed: map[object.ObjMetadata]string{}, Apps: make([]apply.App, 0, len(f.Apps)),
+	}
+	older := c.older(ctx)
+	broken := restoreBroken(f, r, older, out)
 
 	start = time.Now()
-	defer func() { c.stage("render", time.Since(start)) }()
 	req := render.ClusterRequest{Head: t, HeadCommit: commit, Fleet: f, Name: c.cluster, Instance: c.instance, Renderer: c.renderer}
 	head, err := render.Cluster(ctx, req)
 	if err != nil {
 		return nil, err
 	}
+	c.retain(f)
 	held := c.hold(head, f, self, r, broken, out)
-	res := head
-	if len(held) > 0 {
-		older := c.revisions(ctx, held, r)
-		req.Adopted = func(app string) (render.Revision, bool) { rev, ok := older[app]; return rev, ok }
-		if res, err = render.Cluster(ctx, req); err != nil {
-			return nil, err
+	kept, err := c.keep(ctx, req, held, r, older, out)
+	if err != nil {
+		return nil, err
+	}
+	c.stage("render", time.Since(start))
+	empties := empties(f, self)
+	for i := range head.Apps {
+		res := &head.Apps[i]
+		if k := kept[res.App.Name]; k != nil {
+			res = k
 		}
-		for name, h := range held {
-			if _, ok := older[name]; !ok {
-				out.uncertain = out.uncertain || !r.adopted[name].none()
-				held[name] = holding{gate: h.gate, why: h.why, nothing: true}
-			}
-		}
+		c.add(out, &head.Apps[i], res, held, broken, r, empties)
 	}
-	for i := range res.Apps {
-		c.add(out, f, &head.Apps[i], &res.Apps[i], held, r)
-	}
-	c.scopes(ctx, out)
-	for i := range out.desired.Apps {
-		out.desired.Apps[i].Ignore = ignored(out.desired.Apps[i].Drift, out.desired.Apps[i].Objects)
-	}
+	c.prepare(ctx, out)
 	return out, nil
 }
 
@@ -179,63 +189,92 @@ func missingCluster(f *fleet.Fleet, name string) error {
 	return fmt.Errorf("clusters/%s/cluster.yaml is not there: this cluster is not (or no longer) part of the fleet; what runs here is healed and nothing is pruned", name)
 }
 
-// restoreBroken puts the last good definition of every app whose file is broken back into the fleet,
-// so that the app goes on being healed. It returns their names; what else is broken only means that
-// the list of objects is not whole.
-func (c *compiler) restoreBroken(ctx context.Context, f *fleet.Fleet, r request, out *compilation) map[string]bool {
-	var dirs []string
-	names := map[string]bool{}
+// older returns a function that finds an older commit with its fleet, nil if that cannot be had. Each is
+// looked for once.
+func (c *compiler) older(ctx context.Context) func(commit string) *render.Revision {
+	found := map[string]*render.Revision{"": nil}
+	return func(commit string) *render.Revision {
+		rev, ok := found[commit]
+		if ok {
+			return rev
+		}
+		if t, err := c.tree(ctx, commit); err == nil {
+			if f, err := c.fleets.Load(t); err == nil {
+				rev = &render.Revision{Commit: commit, Tree: t, Fleet: f}
+			}
+		}
+		found[commit] = rev
+		return rev
+	}
+}
+
+// retain lets the renderer forget the apps that are not in the fleet any more.
+func (c *compiler) retain(f *fleet.Fleet) {
+	apps := make(map[string]bool, len(f.Apps))
+	for _, a := range f.Apps {
+		apps[a.Name] = true
+	}
+	c.renderer.Retain(apps)
+}
+
+// brokenApp is an app whose file at head cannot be used.
+type brokenApp struct {
+	// commit is where its definition was found.
+	commit string
+	// problem is what is wrong with the file.
+	problem fleet.Problem
+}
+
+// restoreBroken puts the last usable definition of every app that is known here, and whose file is broken,
+// back into the fleet: the app goes on being healed, and says what is wrong with it. It returns these apps;
+// what else is broken only means that the list of objects is not whole.
+func restoreBroken(f *fleet.Fleet, r request, older func(commit string) *render.Revision, out *compilation) map[string]brokenApp {
+	byName, byPath := map[string]fleet.Problem{}, map[string]fleet.Problem{}
 	for _, p := range f.Problems {
 		out.errs = append(out.errs, errors.New(p.String()))
-		if p.Kind != "App" {
+		if p.Kind != fleet.KindApp {
 			continue
 		}
 		if _, ok := f.App(p.Name); ok && p.Name != "" {
 			continue // it is usable: only its dependsOn is wrong
 		}
 		out.desired.Incomplete = append(out.desired.Incomplete, p.String())
-		dirs = append(dirs, p.Path)
-		names[p.Name] = true
-	}
-	restored := map[string]bool{}
-	if len(dirs) == 0 {
-		return restored
-	}
-	revisions := map[string]bool{}
-	for _, a := range r.adopted {
-		revisions[a.Revision] = true
-	}
-	if r.good != "" {
-		revisions[r.good] = true
-	}
-	fleets := map[string]*fleet.Fleet{}
-	for rev := range revisions {
-		if t, err := c.tree(ctx, rev); err == nil {
-			if old, err := fleet.Load(t); err == nil {
-				fleets[rev] = old
-			}
+		if _, ok := byPath[p.Path]; !ok { // the first is enough
+			byPath[p.Path], byName[p.Name] = p, p
 		}
 	}
-	for name, a := range r.adopted {
-		if _, ok := f.App(name); ok {
-			continue
+	if len(byPath) == 0 {
+		return nil
+	}
+	restored := map[string]brokenApp{}
+	apps := slices.Clone(f.Apps)
+	restore := func(name, commit string) {
+		if _, ok := f.App(name); ok || restored[name].commit != "" {
+			return
 		}
-		old := fleets[a.Revision]
-		if old == nil {
-			continue
+		rev := older(commit)
+		if rev == nil {
+			return
 		}
-		app, ok := old.App(name)
-		if ok && (names[name] || slices.Contains(dirs, app.Dir+"/app.yaml")) {
-			f.Apps = append(f.Apps, app)
-			restored[name] = true
+		app, ok := rev.Fleet.App(name)
+		if !ok {
+			return
+		}
+		problem, ok := byName[name]
+		if !ok {
+			problem, ok = byPath[app.Dir+"/app.yaml"]
+		}
+		if ok {
+			restored[name] = brokenApp{commit, problem}
+			apps = append(apps, app)
 		}
 	}
-	slices.SortFunc(f.Apps, func(a, b *fleet.App) int {
-		if a.Name < b.Name {
-			return -1
-		}
-		return 1
-	})
+	for name, k := range r.apps {
+		restore(name, k.defined)
+		restore(name, k.adopted.Revision)
+	}
+	slices.SortFunc(apps, func(a, b *fleet.App) int { return strings.Compare(a.Name, b.Name) })
+	f.Apps = apps
 	return restored
 }
 
@@ -249,32 +288,38 @@ type holding struct {
 }
 
 // hold decides which apps do not adopt head.
-func (c *compiler) hold(head *render.ClusterResult, f *fleet.Fleet, self *fleet.Cluster, r request, broken map[string]bool, out *compilation) map[string]holding {
-	byName := map[string]*render.AppResult{}
-	for i := range head.Apps {
-		byName[head.Apps[i].App.Name] = &head.Apps[i]
+func (c *compiler) hold(head *render.ClusterResult, f *fleet.Fleet, self *fleet.Cluster, r request, broken map[string]brokenApp, out *compilation) map[string]holding {
+	atHead := func(name string) *render.AppResult {
+		i, ok := slices.BinarySearchFunc(head.Apps, name, func(a render.AppResult, name string) int { return strings.Compare(a.App.Name, name) })
+		if !ok {
+			return nil
+		}
+		return &head.Apps[i]
 	}
 	g := gates{
-		Placed: func(app string) bool { a := byName[app]; return a != nil && (a.Placed || a.Err != nil) },
+		Placed: func(app string) bool { a := atHead(app); return a != nil && (a.Placed || a.Err != nil) },
 		Ready: func(app string) bool {
-			a := byName[app]
-			return a != nil && a.Err == nil && a.Content != "" && r.ready[app] == a.Content
+			a, k := atHead(app), r.apps[app]
+			return a != nil && a.Err == nil && a.Content != "" && k.ready && k.adopted.Content == a.Content
 		},
 	}
 	if fr, ok := f.Frozen(self); ok {
 		g.Frozen = &fr
 	}
 	held := map[string]holding{}
-	for name, a := range byName {
+	for i := range head.Apps {
+		a := &head.Apps[i]
+		name := a.App.Name
+		b, isBroken := broken[name]
 		switch {
-		case broken[name]:
-			held[name] = holding{err: errors.New("its app.yaml at head cannot be used; the content adopted before stays")}
+		case isBroken:
+			held[name] = holding{err: fmt.Errorf("its app.yaml at head cannot be used, so what was adopted before stays: %s", b.problem)}
 		case a.Err != nil:
 			out.desired.Incomplete = append(out.desired.Incomplete, fmt.Sprintf("app %q: %s", name, a.Err))
 			held[name] = holding{err: a.Err}
 		case !a.Placed:
 		default:
-			if take, gate, why := adopt(a.App, r.adopted[name], a.Content, g); !take {
+			if take, gate, why := adopt(a.App, r.apps[name].adopted, a.Content, g); !take {
 				held[name] = holding{gate: gate, why: why}
 			}
 		}
@@ -283,51 +328,70 @@ func (c *compiler) hold(head *render.ClusterResult, f *fleet.Fleet, self *fleet.
 	return held
 }
 
-// revisions finds the adopted content of the apps that keep it.
-func (c *compiler) revisions(ctx context.Context, held map[string]holding, r request) map[string]render.Revision {
-	revs := map[string]render.Revision{}
-	loaded := map[string]*render.Revision{}
-	for name := range held {
-		commit := r.adopted[name].Revision
-		if commit == "" {
+// keep renders the apps that are held with the content that they have. Those whose content cannot be had are
+// marked in held.
+func (c *compiler) keep(ctx context.Context, req render.ClusterRequest, held map[string]holding, r request, older func(commit string) *render.Revision, out *compilation) (map[string]*render.AppResult, error) {
+	if len(held) == 0 {
+		return nil, nil //nolint:nilnil // nothing is kept
+	}
+	revisions := map[string]*render.Revision{}
+	some := *req.Fleet
+	some.Apps = nil
+	for _, app := range req.Fleet.Apps {
+		h, ok := held[app.Name]
+		if !ok {
 			continue
 		}
-		rev, ok := loaded[commit]
-		if !ok {
-			if t, err := c.tree(ctx, commit); err == nil {
-				if f, err := fleet.Load(t); err == nil {
-					rev = &render.Revision{Commit: commit, Tree: t, Fleet: f}
-				}
-			}
-			loaded[commit] = rev
+		now := r.apps[app.Name].adopted
+		if rev := older(now.Revision); rev != nil {
+			revisions[app.Name] = rev
+		} else {
+			out.uncertain = out.uncertain || !now.none()
+			h.nothing = true
+			held[app.Name] = h
 		}
-		if rev != nil {
-			revs[name] = *rev
-		}
+		some.Apps = append(some.Apps, app)
 	}
-	return revs
+	req.Fleet = &some
+	req.Adopted = func(app string) (render.Revision, bool) {
+		if rev := revisions[app]; rev != nil {
+			return *rev, true
+		}
+		return render.Revision{}, false
+	}
+	res, err := render.Cluster(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	kept := make(map[string]*render.AppResult, len(res.Apps))
+	for i := range res.Apps {
+		kept[res.Apps[i].App.Name] = &res.Apps[i]
+	}
+	return kept, nil
 }
 
-// add puts one app into the compilation. head is the app as head renders it, res as it is enforced.
-func (c *compiler) add(out *compilation, f *fleet.Fleet, head, res *render.AppResult, held map[string]holding, r request) {
+// add puts one app into the compilation. head is the app as head renders it, res as it is enforced; empties
+// tells that the fleet wants this cluster to be left.
+func (c *compiler) add(out *compilation, head, res *render.AppResult, held map[string]holding, broken map[string]brokenApp, r request, empties bool) {
 	name := res.App.Name
 	h, keeps := held[name]
-	app := apply.App{
+	out.desired.Apps = append(out.desired.Apps, apply.App{
 		Name: name, Suspended: res.App.Spec.Suspend, Drift: res.App.Spec.Drift,
 		HealthTimeout: res.App.Spec.Health.TimeoutOrDefault(),
-	}
-	ca := compiledApp{wanted: head.Content, gate: h.gate, held: h.why, err: h.err, dependsOn: res.App.Spec.DependsOn}
+	})
+	app := &out.desired.Apps[len(out.desired.Apps)-1]
+	ca := &compiledApp{defined: out.commit, wanted: head.Content, gate: h.gate, held: h.why, err: h.err, dependsOn: res.App.Spec.DependsOn}
 	switch {
-	case keeps && (h.nothing || res.Err != nil):
+	case keeps && (h.nothing && res.Placed || res.Err != nil):
 		// Nothing of its content is known here: what there is stays as it is.
 		app.Unknown = true
-		ca.adopted = r.adopted[name]
+		ca.adopted = r.apps[name].adopted
 		if res.Err != nil && h.err == nil {
 			ca.err = res.Err
 		}
 	case !res.Placed:
-		app.Leaves = leaves(f, res.App, c.cluster)
-		out.desired.Apps = append(out.desired.Apps, app)
+		// It goes by failover if it is placed on others, or the cluster is to be left by all.
+		app.Leaves = empties || res.Err == nil && len(res.Placement.Clusters) > 0
 		return
 	default:
 		if res.Placement.Short != "" {
@@ -339,21 +403,23 @@ func (c *compiler) add(out *compilation, f *fleet.Fleet, head, res *render.AppRe
 		for _, w := range res.Warnings {
 			out.notes = append(out.notes, note{name, w})
 		}
-		app.Objects, ca.invalid = res.Objects, res.ObjectErrors
+		app.Objects = res.Objects
+		for _, e := range res.ObjectErrors {
+			app.Invalid = append(app.Invalid, apply.ObjectError{ID: e.ID, Err: errors.New(e.Message)})
+		}
 		ca.adopted = adopted{Revision: res.Commit, Content: res.Content}
+	}
+	if b, ok := broken[name]; ok {
+		ca.defined = b.commit
 	}
 	if res.HeadErr != nil && h.err == nil {
 		out.desired.Incomplete = append(out.desired.Incomplete, fmt.Sprintf("app %q: %s", name, res.HeadErr))
-	}
-	for _, e := range ca.invalid {
-		app.Invalid = append(app.Invalid, apply.ObjectError{ID: e.ID, Err: errors.New(e.Message)})
 	}
 	if keeps {
 		for _, id := range head.IDs() {
 			out.desired.Claimed[id] = name
 		}
 	}
-	out.desired.Apps = append(out.desired.Apps, app)
 	out.apps[name] = ca
 }
 
@@ -370,132 +436,10 @@ func notHonoured(app *fleet.App, labels map[string]string) []string {
 	return texts
 }
 
-// ignored lists the fields that are left to others: those that the app's drift policy names, and the
-// replicas of what an autoscaler scales.
-func ignored(policy fleet.DriftPolicy, objects []render.Object) map[object.ObjMetadata][]string {
-	var m map[object.ObjMetadata][]string
-	for i := range objects {
-		o := &objects[i]
-		fields := policy.IgnoredFields(o.ID.GroupKind.Group, o.ID.GroupKind.Kind, o.ID.Namespace, o.ID.Name)
-		if live.Scaled(o.ID.GroupKind) {
-			if u, err := o.Unstructured(); err == nil {
-				fields = append(fields, live.Implied(u)...)
-			}
-		}
-		if len(fields) == 0 {
-			continue
-		}
-		if m == nil {
-			m = map[object.ObjMetadata][]string{}
-		}
-		m[o.ID] = fields
-	}
-	return m
-}
-
-// leaves tells whether an app that is not placed here goes by failover: the fleet says that this
-// cluster is to be emptied, or the app is placed on others.
-func leaves(f *fleet.Fleet, app *fleet.App, cluster string) bool {
-	if self, ok := f.Cluster(cluster); ok {
-		if _, drained := f.Drained(self); drained || self.State() != fleet.Active {
-			return true
-		}
-	}
-	p, err := f.Place(app)
-	return err == nil && len(p.Clusters) > 0
-}
-
-// scopes fills in the namespace that a manifest may leave out ("default"), and drops the one that a
-// cluster-scoped object must not have, so that ids are those of the live objects. A scope that could
-// not be found out makes the list of objects unknown.
-func (c *compiler) scopes(ctx context.Context, out *compilation) {
-	defined := definedScopes(out.desired.Apps)
-	known := map[schema.GroupVersionKind]*bool{}
-	namespaced := func(o *render.Object) (is, ok bool) {
-		gvk := o.GVK()
-		if is, ok := defined[gvk.GroupKind()]; ok {
-			return is, true
-		}
-		if b, ok := known[gvk]; ok {
-			return b != nil && *b, b != nil
-		}
-		res, err := c.resolve(ctx, gvk)
-		if err == nil {
-			known[gvk] = &res.Namespaced
-			return res.Namespaced, true
-		}
-		known[gvk] = nil
-		out.uncertain = out.uncertain || !meta.IsNoMatchError(err)
-		if out.unresolved == nil {
-			out.unresolved = map[schema.GroupKind]bool{}
-		}
-		out.unresolved[gvk.GroupKind()] = true
-		if !meta.IsNoMatchError(err) || o.ID.Namespace == "" {
-			out.desired.Incomplete = append(out.desired.Incomplete, fmt.Sprintf("the scope of kind %s is not known: %s", gvk.Kind, kube.Explain(err)))
-		}
-		return false, false
-	}
-	for i := range out.desired.Apps {
-		app := &out.desired.Apps[i]
-		cloned := false
-		for j := range app.Objects {
-			is, ok := namespaced(&app.Objects[j])
-			ns := app.Objects[j].ID.Namespace
-			if !ok || is == (ns != "") {
-				continue
-			}
-			if !cloned {
-				app.Objects, cloned = slices.Clone(app.Objects), true // the cache has them too
-			}
-			app.Objects[j] = rescoped(app.Objects[j], is)
-		}
-	}
-}
-
-// rescoped gives an object the namespace "default", or none.
-func rescoped(o render.Object, namespaced bool) render.Object {
-	if namespaced {
-		o.ID.Namespace = "default"
-		return o
-	}
-	o.ID.Namespace = ""
-	if u, err := o.Unstructured(); err == nil {
-		u.SetNamespace("")
-		if b, err := u.MarshalJSON(); err == nil {
-			o.JSON = b
-		}
-	}
-	return o
-}
-
-// definedScopes are the scopes of the kinds that the desired CustomResourceDefinitions define.
-func definedScopes(apps []apply.App) map[schema.GroupKind]bool {
-	m := map[schema.GroupKind]bool{}
-	for i := range apps {
-		for j := range apps[i].Objects {
-			o := &apps[i].Objects[j]
-			if o.ID.GroupKind.Kind != "CustomResourceDefinition" {
-				continue
-			}
-			u, err := o.Unstructured()
-			if err != nil {
-				continue
-			}
-			spec, _ := u.Object["spec"].(map[string]any)
-			names, _ := spec["names"].(map[string]any)
-			group, _ := spec["group"].(string)
-			kind, _ := names["kind"].(string)
-			m[schema.GroupKind{Group: group, Kind: kind}] = spec["scope"] == "Namespaced"
-		}
-	}
-	return m
+// empties tells whether the fleet wants a cluster to be left by everything.
+func empties(f *fleet.Fleet, self *fleet.Cluster) bool {
+	_, drained := f.Drained(self)
+	return drained || self.State() != fleet.Active
 }
 
 func names[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
-
-func short(commit string) string {
-	if len(commit) > 12 {
-		return commit[:12]
-	}
-	return commit
-}

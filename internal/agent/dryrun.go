@@ -14,6 +14,7 @@ import (
 	"github.com/holdfast-dev/holdfast/internal/kube"
 	"github.com/holdfast-dev/holdfast/internal/metrics"
 	"github.com/holdfast-dev/holdfast/internal/render"
+	"github.com/holdfast-dev/holdfast/internal/status"
 )
 
 // dryRun fetches the branch once, plans against the live cluster, prints the plan and ends. It
@@ -33,9 +34,10 @@ func dryRun(ctx context.Context, o Options, clients *kube.Clients, source *gitso
 	}
 	r := request{commit: head.Commit, tree: head, good: good}
 	if remembered, err := l.writer.Load(ctx); err == nil {
-		r.adopted = map[string]adopted{}
+		r.apps = map[string]known{}
 		for name, s := range remembered {
-			r.adopted[name] = restoredApp(s).adopted
+			a := restoredApp(s)
+			r.apps[name] = known{adopted: a.adopted, defined: a.defined}
 		}
 	}
 	c, err := l.compiler.compile(ctx, r)
@@ -68,7 +70,7 @@ func firstSnapshot(ctx context.Context, source *gitsource.Source) (*gitsource.Sn
 
 // printPlan writes the plan for a person. It fails if anything in it would.
 func printPlan(w io.Writer, cluster string, c *compilation, steps []apply.Step) error {
-	fmt.Fprintf(w, "Dry run: cluster %s at commit %s. Nothing was written.\n\n", cluster, short(c.commit))
+	fmt.Fprintf(w, "Dry run: cluster %s at commit %s. Nothing was written.\n\n", cluster, status.Short(c.commit))
 	count := map[string]int{}
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, s := range steps {

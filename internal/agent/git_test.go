@@ -189,6 +189,23 @@ func TestBrokenRepositoryDeletesNothing(t *testing.T) {
 	}
 }
 
+// An app that has not got as far as running here says so, and goes on saying so when its app.yaml breaks too: over
+// a restart, until the fix.
+func TestBrokenFileOfAnAppThatNeverRan(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, bare.Cluster(t))
+	e.app("", map[string]string{"a.yaml": "kind: {not a manifest\n"})
+	e.start()
+	e.waitErrors("", "a.yaml")
+	e.commit(map[string]string{"apps/APP/app.yaml": appYAML("placment: {}")})
+	e.waitErrors("", "app.yaml at head cannot be used", "placment")
+	e.stop()
+	e.start()
+	e.commit(map[string]string{"apps/APP/a.yaml": configMap("a", "1")})
+	e.waitErrors("", "app.yaml at head cannot be used", "placment")
+	e.waitReady(e.commit(map[string]string{"apps/APP/app.yaml": appYAML("")}))
+}
+
 // The folder of the repository that is the fleet's root disappears: an error, and nothing is deleted.
 func TestVanishedPathDeletesNothing(t *testing.T) {
 	t.Parallel()
@@ -291,7 +308,7 @@ func TestGitServerFails(t *testing.T) {
 		},
 		"cut in the middle of a pack": {
 			breaks: func(_ *testing.T, s *gittest.Server) {
-				s.AddFault(gittest.Fault{Path: "git-upload-pack", Method: http.MethodPost, CutAfter: 60})
+				s.AddFault(gittest.Fault{Command: "fetch", CutAfter: 60})
 			},
 			mends:  func(_ *testing.T, s *gittest.Server) { s.ClearFaults() },
 			logged: []string{"fetch failed"},

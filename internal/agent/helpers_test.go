@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"slices"
 	"sort"
 	"strings"
@@ -45,6 +46,17 @@ func (e *env) waitQuiet(sha string) {
 		}
 		if time.Since(since) < quiet {
 			return "still busy"
+		}
+		return ""
+	})
+}
+
+// waitServing waits until the agent that listens at the address says that it watches everything.
+func (e *env) waitServing(url string) {
+	e.t.Helper()
+	e.eventually("/readyz", func() string {
+		if code, body := e.fetch(url + "/readyz"); code != http.StatusOK {
+			return fmt.Sprintf("%d: %s", code, body)
 		}
 		return ""
 	})

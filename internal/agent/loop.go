@@ -15,6 +15,7 @@ import (
 
 	"github.com/holdfast-dev/holdfast/internal/apply"
 	"github.com/holdfast-dev/holdfast/internal/drift"
+	"github.com/holdfast-dev/holdfast/internal/fleet"
 	"github.com/holdfast-dev/holdfast/internal/gitsource"
 	"github.com/holdfast-dev/holdfast/internal/kube"
 	"github.com/holdfast-dev/holdfast/internal/metrics"
@@ -49,6 +50,7 @@ type loop struct {
 	watcher   *drift.Watcher
 	writer    *status.Writer
 	recorder  *status.Recorder
+	load      status.Load
 
 	// News for the loop.
 	work     sync.WaitGroup // what runs beside the loop, but for tasks
@@ -72,16 +74,21 @@ type loop struct {
 	// Apps.
 	current  *compilation
 	apps     map[string]*app
-	states   map[string]status.AppState
+	waiting  []*app          // for other apps
+	unready  map[string]bool // apps that were not Ready when last worked out
+	counts   map[metrics.ObjectState]int
 	pruned   map[string][]string // since the last publication, by app
 	blamed   map[string]string   // who last changed an object that was repaired, by its name
 	failures map[object.ObjMetadata]string
-	started  time.Time // when the present commit was taken up; zero when its stages have been measured
-	applied  time.Time // when it had been applied
+	started  time.Time                        // when the present commit was taken up; zero when its stages have been measured
+	applied  time.Time                        // when it had been applied
+	answered time.Time                        // when the last task was done
+	seen     map[object.ObjMetadata]time.Time // since when what may be drift is known, for what is not repaired yet
 
 	// Requests under way.
 	cancel   map[object.ObjMetadata]context.CancelCauseFunc
 	inFlight int
+	saving   int // saves of the inventory
 
 	// Watches.
 	kinds     map[schema.GroupKind]kube.Resource
@@ -96,10 +103,11 @@ type loop struct {
 	lastProblems string
 	outage       string
 
-	// ignore is read by the watches' goroutines, view by the HTTP server's.
-	ignore atomic.Pointer[map[object.ObjMetadata][]string]
-	view   atomic.Pointer[status.Report]
-	ready  atomic.Pointer[error]
+	// ignore and fingerprints are read by the watches' goroutines, view by the HTTP server's.
+	ignore       atomic.Pointer[map[object.ObjMetadata][]string]
+	fingerprints *fingerprints
+	view         atomic.Pointer[view]
+	ready        atomic.Pointer[error]
 }
 
 type compileResult struct {
@@ -126,30 +134,33 @@ func newLoop(o Options, m *metrics.Metrics, clients *kube.Clients, source *gitso
 		results:  make(chan apply.Result, workers),
 		saved:    make(chan saveResult, 1),
 		resolved: make(chan []resolution, 1),
-		apps:     map[string]*app{}, states: map[string]status.AppState{},
+		apps:     map[string]*app{}, unready: map[string]bool{}, counts: map[metrics.ObjectState]int{}, dirty: map[string]bool{},
 		pruned: map[string][]string{}, blamed: map[string]string{}, failures: map[object.ObjMetadata]string{},
-		cancel: map[object.ObjMetadata]context.CancelCauseFunc{},
-		kinds:  map[schema.GroupKind]kube.Resource{}, unknown: map[schema.GroupKind]time.Time{},
+		cancel: map[object.ObjMetadata]context.CancelCauseFunc{}, seen: map[object.ObjMetadata]time.Time{},
+		kinds: map[schema.GroupKind]kube.Resource{}, unknown: map[schema.GroupKind]time.Time{},
 		syncing: map[schema.GroupKind]bool{}, watchErrs: map[schema.GroupKind]error{},
+		fingerprints: newFingerprints(),
 	}
 	manager := kube.FieldManager(o.Namespace)
 	l.compiler = &compiler{
-		cluster: o.Cluster, instance: o.Namespace, renderer: render.NewRenderer(),
+		cluster: o.Cluster, instance: o.Namespace, fleets: fleet.NewLoader(), renderer: render.NewRenderer(),
 		tree:    func(ctx context.Context, commit string) (tree.Tree, error) { return source.Snapshot(ctx, commit) },
-		resolve: clients.Mapper.Resolve,
+		resolve: l.resolveKind,
 		stage:   func(stage string, d time.Duration) { m.Stage(metrics.Stage(stage), d) },
 	}
+	l.compiler.renderer.Observe = m.Rendered
 	l.inventory = apply.NewInventory(clients.Kubernetes, o.Namespace, o.Namespace, manager)
 	l.executor = apply.NewExecutor(clients, manager, o.Namespace, o.Namespace)
 	l.ignore.Store(&map[object.ObjMetadata][]string{})
 	l.watcher = drift.NewWatcher(drift.Options{
 		Dynamic: clients.Dynamic, Metadata: clients.Metadata, Instance: o.Namespace, Manager: manager,
-		Ignore: func(id object.ObjMetadata) []string { return (*l.ignore.Load())[id] },
-		Log:    l.log,
+		Ignore:  func(id object.ObjMetadata) []string { return (*l.ignore.Load())[id] },
+		Applied: l.fingerprints.has,
+		Log:     l.log,
 	})
-	l.recorder = status.NewRecorder(clients.Kubernetes.CoreV1(), "")
+	l.recorder = status.NewRecorder(clients.Kubernetes.CoreV1(), "", &l.load)
 	l.writer = status.NewWriter(status.WriterOptions{
-		Client: clients.Dynamic, Instance: o.Namespace, FieldManager: manager, OnUID: l.recorder.Bind, Log: l.log,
+		Client: clients.Dynamic, Instance: o.Namespace, FieldManager: manager, OnUID: l.recorder.Bind, Load: &l.load, Log: l.log,
 	})
 	l.notReady(errors.New("starting"))
 	return l
@@ -199,10 +210,11 @@ func (l *loop) turns(ctx context.Context) error {
 		case r := <-l.results:
 			l.done(r)
 		case s := <-l.saved:
+			l.saving--
 			l.engine.Saved(s.batch, s.err, time.Now())
 			l.logSaved(s.err)
 		case rs := <-l.resolved:
-			l.watch(rs)
+			l.served(rs)
 		case <-timer.C:
 		}
 		if l.rescope {
@@ -220,13 +232,17 @@ func (l *loop) act(ctx context.Context) time.Duration {
 	for _, t := range l.engine.Next(now, workers-l.inFlight) {
 		l.start(ctx, t)
 	}
+	if l.inFlight >= workers {
+		l.load.Note(now) // reports can wait
+	}
 	if batch, ok := l.engine.Unsaved(now); ok {
 		commit := l.good
+		l.saving++
 		l.work.Go(func() { l.saved <- saveResult{batch, l.inventory.Save(ctx, batch, commit, now)} })
 	}
 	l.resolve(ctx, now)
-	l.measure(now)
 	l.publish(ctx, now)
+	l.measure(now)
 	if !l.compileAt.IsZero() && !now.Before(l.compileAt) && !l.compiling {
 		l.compile(ctx)
 	}
@@ -256,6 +272,9 @@ func (l *loop) restore(ctx context.Context) error {
 		return err
 	}
 	l.engine = apply.NewEngine(l.o.Namespace, records)
+	for id, r := range records {
+		l.fingerprints.set(id, r.Fingerprint)
+	}
 	if err := l.source.SetBase(l.good); err != nil {
 		l.log.Warn().Err(err).Msg("the commit recorded in the cluster is unusable")
 		l.good = ""
@@ -294,7 +313,7 @@ func (l *loop) restoreStatus(ctx context.Context, manager string, records map[ob
 		remembered, err := l.writer.Load(ctx)
 		for name, s := range remembered {
 			l.apps[name] = restoredApp(s)
-			l.states[name] = s
+			l.unready[name] = true
 		}
 		return unlessForbidden(err)
 	}); err != nil {
@@ -381,16 +400,10 @@ func (l *loop) compile(ctx context.Context) {
 	}
 	l.compiling, l.again, l.compileAt = true, false, time.Time{}
 	r := request{
-		commit: l.head.Commit, tree: l.head, good: l.good,
-		adopted: map[string]adopted{}, ready: map[string]string{},
+		commit: l.head.Commit, tree: l.head, good: l.good, apps: make(map[string]known, len(l.apps)),
 	}
 	for name, a := range l.apps {
-		if a.adopted != (adopted{}) {
-			r.adopted[name] = a.adopted
-		}
-		if a.state.Ready {
-			r.ready[name] = a.adopted.Content
-		}
+		r.apps[name] = known{adopted: a.adopted, defined: a.defined, ready: a.ready()}
 	}
 	ctx, l.cancelOld = context.WithCancel(ctx)
 	l.work.Go(func() {
@@ -427,7 +440,8 @@ func (l *loop) adopt(ctx context.Context, r compileResult) {
 		l.compileAt = now.Add(compileAgain)
 	}
 	l.tellNotes(r.c.notes)
-	l.setIgnore(r.c)
+	ignore := r.c.ignore
+	l.ignore.Store(&ignore)
 	l.setApps(r.c, now)
 	for _, id := range l.engine.SetDesired(r.c.desired, now) {
 		if cancel := l.cancel[id]; cancel != nil {
@@ -451,17 +465,6 @@ func (l *loop) tellNotes(notes []note) {
 	l.noted = told
 }
 
-// setIgnore tells the watches which fields do not count.
-func (l *loop) setIgnore(c *compilation) {
-	ignore := map[object.ObjMetadata][]string{}
-	for _, a := range c.desired.Apps {
-		for id, fields := range a.Ignore {
-			ignore[id] = fields
-		}
-	}
-	l.ignore.Store(&ignore)
-}
-
 // start carries out a task in a goroutine of its own.
 func (l *loop) start(ctx context.Context, t apply.Task) {
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -473,22 +476,32 @@ func (l *loop) start(ctx context.Context, t apply.Task) {
 // done takes in how a task ended.
 func (l *loop) done(r apply.Result) {
 	l.inFlight--
+	now := time.Now()
+	l.answered = now
 	if cancel := l.cancel[r.Task.ID]; cancel != nil {
 		cancel(nil)
 		delete(l.cancel, r.Task.ID)
 	}
-	l.engine.Done(r, time.Now())
+	l.engine.Done(r, now)
+	if r.Task.Action == apply.Apply && r.Live != nil {
+		l.fingerprints.set(r.Task.ID, r.Live.Fingerprint)
+	}
 	l.logResult(r)
 	switch {
 	case errors.Is(r.Err, apply.ErrScope):
 		l.rescope = true
 	case r.Outcome == apply.Pruned:
+		l.fingerprints.set(r.Task.ID, "")
 		l.pruned[r.Task.App] = append(l.pruned[r.Task.App], render.Name(r.Task.ID))
 	}
 	if r.Task.Cause == apply.Drift && r.Err == nil && r.Outcome != apply.Unchanged {
 		manager := first(r.Managers)
 		l.blamed[render.Name(r.Task.ID)] = manager
 		l.metrics.DriftCorrected(r.Task.ID.GroupKind.Kind, manager)
+		if at, ok := l.seen[r.Task.ID]; ok {
+			l.metrics.DriftRepaired(now.Sub(at))
+			delete(l.seen, r.Task.ID)
+		}
 		l.recorder.Record(status.DriftCorrected(r.Task.App, render.Name(r.Task.ID), manager, r.Fields))
 	}
 	if r.Task.ID.GroupKind.Kind == "CustomResourceDefinition" && r.Err == nil {
@@ -506,8 +519,10 @@ func (l *loop) observe(e drift.Event) {
 		delete(l.syncing, gk)
 		l.engine.Synced(gk, e.ResourceVersion, e.Lives, now)
 	case drift.Changed:
+		l.sawDrift(e)
 		l.engine.Observe(e.Live, now)
 	case drift.Deleted:
+		l.sawDrift(e)
 		l.engine.Gone(e.Live.ID, e.Live.ResourceVersion, now)
 	case drift.Failed:
 		delete(l.syncing, gk)
@@ -522,6 +537,18 @@ func (l *loop) observe(e drift.Event) {
 	}
 }
 
+// maxSeen bounds how many repairs are timed at once.
+const maxSeen = 1000
+
+// sawDrift notes when an event arrived that may turn out to be drift. What did not is forgotten when all is
+// done.
+func (l *loop) sawDrift(e drift.Event) {
+	id := e.Live.ID
+	if _, ok := l.seen[id]; !ok && l.cancel[id] == nil && len(l.seen) < maxSeen {
+		l.seen[id] = e.At
+	}
+}
+
 // dirtyAppsOf makes the apps that have objects of a kind work out anew how they stand: the engine knows
 // nothing of what is wrong with a watch.
 func (l *loop) dirtyAppsOf(gk schema.GroupKind, now time.Time) {
@@ -531,19 +558,28 @@ func (l *loop) dirtyAppsOf(gk schema.GroupKind, now time.Time) {
 	l.publishAt = now
 }
 
-// measure notes how long the stages of a commit took.
+// measure notes how long the stages of a commit took, when nothing is left to do.
 func (l *loop) measure(now time.Time) {
-	if l.started.IsZero() || l.current == nil || l.current.commit != l.head.Commit || l.engine.Busy() {
+	if l.current == nil || l.engine.Busy() {
+		return
+	}
+	clear(l.seen)
+	if l.started.IsZero() || l.current.commit != l.head.Commit || l.saving > 0 {
 		return
 	}
 	if l.applied.IsZero() {
-		l.applied = now
-		l.metrics.Stage(metrics.StageApply, now.Sub(l.started))
-	}
-	for _, s := range l.states {
-		if !s.Ready {
-			return
+		l.applied = l.started
+		if l.answered.After(l.started) {
+			l.applied = l.answered // what is written down of it may come later
 		}
+		l.metrics.Stage(metrics.StageApply, l.applied.Sub(l.started))
+		l.metrics.Applied(l.applied)
+	}
+	if !l.publishAt.IsZero() {
+		return // how the apps stand is not known yet
+	}
+	if len(l.unready) > 0 || len(l.dirty) > 0 {
+		return
 	}
 	l.metrics.Stage(metrics.StageReady, now.Sub(l.applied))
 	l.metrics.Synced(now)

@@ -32,6 +32,13 @@ func (l *logBuffer) String() string {
 	return l.b.String()
 }
 
+// reset forgets what was logged.
+func (l *logBuffer) reset() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.b.Reset()
+}
+
 // with adds to what the agent is started with.
 func (e *env) with(change func(*agent.Options)) {
 	before := e.options

@@ -31,7 +31,9 @@ type apiProxy struct {
 	mu      sync.Mutex
 	rule    func(w http.ResponseWriter, r *http.Request, next http.Handler)
 	watches map[net.Conn]bool
-	passing sync.WaitGroup // mutating requests
+	// watchRule is rule for watches.
+	watchRule func(w http.ResponseWriter, r *http.Request, next http.Handler)
+	passing   sync.WaitGroup // mutating requests
 }
 
 func newAPIProxy(t *testing.T, cluster *localcluster.Cluster) *apiProxy {
@@ -83,6 +85,13 @@ func (p *apiProxy) setRule(rule func(w http.ResponseWriter, r *http.Request, nex
 	p.rule = rule
 }
 
+// setWatchRule is setRule for watches that begin from now on.
+func (p *apiProxy) setWatchRule(rule func(w http.ResponseWriter, r *http.Request, next http.Handler)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.watchRule = rule
+}
+
 func (p *apiProxy) serve(w http.ResponseWriter, r *http.Request, next http.Handler) {
 	if r.URL.Query().Get("watch") != "" {
 		p.watch(w, r, next)
@@ -106,12 +115,17 @@ func (p *apiProxy) watch(w http.ResponseWriter, r *http.Request, next http.Handl
 	conn, _ := r.Context().Value(connKey{}).(net.Conn) // a watch has its connection to itself
 	p.mu.Lock()
 	p.watches[conn] = true
+	rule := p.watchRule
 	p.mu.Unlock()
 	defer func() {
 		p.mu.Lock()
 		delete(p.watches, conn)
 		p.mu.Unlock()
 	}()
+	if rule != nil {
+		rule(w, r, next)
+		return
+	}
 	next.ServeHTTP(w, r)
 }
 

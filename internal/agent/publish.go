@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/cli-utils/pkg/object"
 
 	"github.com/holdfast-dev/holdfast/internal/apply"
 	"github.com/holdfast-dev/holdfast/internal/fleet"
@@ -27,7 +29,7 @@ const publishEvery = 200 * time.Millisecond
 
 // app is what the loop keeps of one app on this cluster.
 type app struct {
-	compiledApp
+	*compiledApp
 	// placed tells that the app belongs here at head.
 	placed bool
 	// changed is the commit that last changed the app here.
@@ -43,37 +45,52 @@ type app struct {
 	heldSince map[status.Gate]time.Time
 	// fights and detected are the objects whose fight, or whose drift that is left alone, has been told.
 	fights, detected map[string]bool
-	// state is what was published last, counts its objects by what they do.
-	state  status.AppState
+	// state is what was published last, nil before; it is never altered. counts are its objects by what they do.
+	state  *status.AppState
 	counts map[metrics.ObjectState]int
 }
 
 func newApp() *app {
-	return &app{heldSince: map[status.Gate]time.Time{}, fights: map[string]bool{}, detected: map[string]bool{}}
+	return &app{
+		compiledApp: &compiledApp{}, heldSince: map[status.Gate]time.Time{}, fights: map[string]bool{}, detected: map[string]bool{},
+	}
+}
+
+// ready tells that the app is Ready with the content that it has now.
+func (a *app) ready() bool {
+	return a.placed && a.state != nil && a.state.Ready && a.state.Content == a.adopted.Content
 }
 
 // restoredApp is an app as the cluster remembers it.
 func restoredApp(s status.AppState) *app {
 	a := newApp()
-	a.changed, a.corrected, a.lastDrift, a.state = s.Changed, s.Drift.Corrected, s.Drift.Last, s
+	a.changed, a.corrected, a.lastDrift, a.state = s.Changed, s.Drift.Corrected, s.Drift.Last, &s
 	a.adopted = adopted{Revision: s.Changed, Content: s.Content}
+	a.defined = s.Placement
 	for _, h := range s.Held {
 		a.heldSince[h.Gate] = h.Since
 	}
 	return a
 }
 
-// setApps takes over what was compiled.
+// setApps takes over what was compiled. The apps for which it is news have their state worked out again; the
+// state of the others only moves on to the commit.
 func (l *loop) setApps(c *compilation, now time.Time) {
+	l.waiting = l.waiting[:0]
 	for name, a := range l.apps {
-		if _, ok := c.apps[name]; !ok {
-			a.placed = false
-			a.compiledApp = compiledApp{}
+		if c.apps[name] != nil {
+			continue
 		}
+		if a.placed || l.current == nil {
+			a.placed, a.compiledApp = false, &compiledApp{}
+			l.dirtyApp(name)
+		}
+		a.moveOn("", c.commit)
 	}
-	for _, d := range c.desired.Apps {
-		ca, ok := c.apps[d.Name]
-		if !ok {
+	for i := range c.desired.Apps {
+		d := &c.desired.Apps[i]
+		ca := c.apps[d.Name]
+		if ca == nil {
 			continue
 		}
 		a := l.apps[d.Name]
@@ -81,23 +98,38 @@ func (l *loop) setApps(c *compilation, now time.Time) {
 			a = newApp()
 			l.apps[d.Name] = a
 		}
+		if ca.gate == status.GateDependsOn {
+			l.waiting = append(l.waiting, a)
+		}
+		news := !a.placed || !a.says(ca) || a.timeout != d.HealthTimeout || a.drift != d.Drift.ModeOrDefault()
 		if a.adopted.Content != ca.adopted.Content || a.changed == "" {
 			a.changed = ca.adopted.Revision
 		}
 		a.compiledApp, a.placed, a.timeout, a.drift = ca, true, d.HealthTimeout, d.Drift.ModeOrDefault()
-	}
-	for name := range l.apps {
-		l.dirtyApp(name)
+		if news {
+			l.dirtyApp(d.Name)
+		} else {
+			a.moveOn(a.adopted.Revision, a.defined)
+		}
 	}
 	l.publishAt = now
 }
 
-func (l *loop) dirtyApp(name string) {
-	if l.dirty == nil {
-		l.dirty = map[string]bool{}
+// moveOn makes the state, if there is one, that of other commits and leaves the rest.
+func (a *app) moveOn(revision, placement string) {
+	if a.state != nil {
+		s := *a.state
+		s.Revision, s.Placement = revision, placement
+		a.state = &s
 	}
-	l.dirty[name] = true
 }
+
+// says tells whether two compilations say the same of an app, but for the commits.
+func (a *compiledApp) says(b *compiledApp) bool {
+	return a.adopted.Content == b.adopted.Content && a.wanted == b.wanted && a.gate == b.gate && a.held == b.held && fmt.Sprint(a.err) == fmt.Sprint(b.err)
+}
+
+func (l *loop) dirtyApp(name string) { l.dirty[name] = true }
 
 // publish works out how the apps stand, if anything changed, and tells everybody.
 func (l *loop) publish(ctx context.Context, now time.Time) {
@@ -125,13 +157,17 @@ func (l *loop) publish(ctx context.Context, now time.Time) {
 			l.dirtyApp(name)
 		}
 	}
+	changed, gone := make(map[string]status.AppState, len(l.dirty)), []string(nil)
 	for name := range l.dirty {
-		before, known := l.states[name]
 		a := l.apps[name]
 		es := l.engine.State(name, now)
 		if (a == nil || !a.placed) && es.Objects == 0 && es.Orphans == 0 {
+			if a != nil {
+				l.count(a, nil)
+			}
 			delete(l.apps, name)
-			delete(l.states, name)
+			delete(l.unready, name)
+			gone = append(gone, name)
 			l.metrics.Forget(name)
 			continue
 		}
@@ -139,14 +175,20 @@ func (l *loop) publish(ctx context.Context, now time.Time) {
 			a = newApp()
 			l.apps[name] = a
 		}
-		next := l.appState(name, a, es, problems, now)
-		a.state, a.counts = next, counted(es)
-		l.states[name] = next
-		var previous *status.AppState
-		if known {
-			previous = &before
+		before, next := a.state, l.appState(name, a, es, problems, now)
+		l.count(a, counted(es))
+		if before != nil && l.unseen(es) && onlyUnseen(before, &next, es) {
+			l.unready[name] = true
+			continue // what was said of it last, or before the restart, may still be true
 		}
-		l.recorder.Record(status.Transitions(previous, &next)...)
+		a.state = &next
+		if next.Ready {
+			delete(l.unready, name)
+		} else {
+			l.unready[name] = true
+		}
+		changed[name] = next
+		l.recorder.Record(status.Transitions(before, &next)...)
 		l.recorder.Record(l.episodes(name, a, es)...)
 		if objects := l.pruned[name]; len(objects) > 0 {
 			l.recorder.Record(status.Pruned(name, objects))
@@ -155,31 +197,39 @@ func (l *loop) publish(ctx context.Context, now time.Time) {
 		l.metrics.App(name, len(next.Errors), gateNames(next.Held)...)
 	}
 	clear(l.dirty)
-	l.writer.Update(maps.Clone(l.states))
-	l.countObjects()
+	l.writer.Update(changed, gone)
+	l.metrics.Objects(l.counts)
 	l.setReport(now)
 	if !l.compiling && l.released() {
 		l.compile(ctx)
 	}
 }
 
+// unseen tells that objects of an app have not been looked at since the start, and that they will be: their kind's list
+// is on its way.
+func (l *loop) unseen(es apply.AppState) bool {
+	return slices.ContainsFunc(es.Unseen, func(id object.ObjMetadata) bool { return l.pending(id.GroupKind) })
+}
+
+// onlyUnseen tells that a state is news only because objects have not been looked at: the app has the content that it
+// had and the same gates hold it, nothing of it is wrong, and nothing is to be done about it. To say that it is not
+// Ready any more would be wrong, and after a restart would be so for every app.
+func onlyUnseen(before, next *status.AppState, es apply.AppState) bool {
+	return next.Content == before.Content && len(next.Errors) == 0 && !next.Suspended && len(es.Waiting) == len(es.Unseen) &&
+		slices.EqualFunc(next.Held, before.Held, func(a, b status.Held) bool { return a.Gate == b.Gate })
+}
+
 // released tells whether an app that waits for others need not any more, so that its content can be
 // adopted. It is asked whenever states were worked out: those that a compilation began with may have
 // changed while it ran.
 func (l *loop) released() bool {
-	for _, a := range l.apps {
-		if a.gate != status.GateDependsOn {
-			continue
-		}
-		ready := func(dep string) bool {
-			d := l.apps[dep]
-			return d != nil && d.placed && d.state.Ready && d.adopted.Content == d.wanted
-		}
-		if !slices.ContainsFunc(a.dependsOn, func(dep string) bool { return !ready(dep) }) {
-			return true
-		}
+	ready := func(dep string) bool {
+		d := l.apps[dep]
+		return d != nil && d.ready() && d.adopted.Content == d.wanted
 	}
-	return false
+	return slices.ContainsFunc(l.waiting, func(a *app) bool {
+		return !slices.ContainsFunc(a.dependsOn, func(dep string) bool { return !ready(dep) })
+	})
 }
 
 // episodes tells, once for each time that it begins, of objects that somebody keeps overwriting and of
@@ -243,10 +293,14 @@ func (l *loop) problems() []string {
 
 // appState puts together what is known of an app.
 func (l *loop) appState(name string, a *app, es apply.AppState, problems []string, now time.Time) status.AppState {
+	before := a.state
+	if before == nil {
+		before = &status.AppState{}
+	}
 	s := status.AppState{
-		Name: name, Revision: a.adopted.Revision, Changed: a.changed, Placement: l.current.commit,
+		Name: name, Revision: a.adopted.Revision, Changed: a.changed, Placement: cmp.Or(a.defined, l.current.commit),
 		Content: a.adopted.Content, HealthTimeout: a.timeout,
-		Proven: a.state.Proven, ProvenContents: a.state.ProvenContents,
+		Proven: before.Proven, ProvenContents: before.ProvenContents,
 		Replicas: status.Replicas{Desired: es.Replicas, Ready: es.ReadyReplicas},
 		Objects:  es.Objects + es.Orphans, Suspended: es.Suspended,
 	}
@@ -258,7 +312,11 @@ func (l *loop) appState(name string, a *app, es apply.AppState, problems []strin
 	}
 	for gk, err := range l.watchErrs {
 		if l.engine.AppsOf(gk)[name] {
-			s.Errors = append(s.Errors, status.ObjectError{Object: gk.String(), Message: "watch: " + kube.Explain(err)})
+			why := kube.Explain(err)
+			if apierrors.IsNotFound(err) {
+				why = "the API server does not serve the kind"
+			}
+			s.Errors = append(s.Errors, status.ObjectError{Object: gk.String(), Message: "watch: " + why})
 		}
 	}
 	for _, e := range es.Errors {
@@ -277,9 +335,11 @@ func (l *loop) appState(name string, a *app, es apply.AppState, problems []strin
 		last := es.LastDrift
 		s.Drift.Last = &last
 	}
+	if l.unseen(es) {
+		s.Replicas = before.Replicas // those that were looked at are not all
+	}
 	// An app that has left is as it should be when all that it still has here is held.
 	s.Ready = es.Ready && len(s.Errors) == 0 && !s.Suspended && (a.placed && !a.adopted.none() || !a.placed && atRest(es))
-	before := a.state
 	switch {
 	case s.Ready && before.Ready && before.Content == s.Content && !before.Since.IsZero():
 		s.Since = before.Since
@@ -378,27 +438,33 @@ func (l *loop) blind(err error) {
 	if l.current != nil {
 		return
 	}
-	states := maps.Clone(l.states)
-	for name, s := range states {
+	states := make(map[string]status.AppState, len(l.apps))
+	for name, a := range l.apps {
+		if a.state == nil {
+			continue
+		}
+		s := *a.state
 		s.Ready, s.Since = false, time.Time{}
 		s.Errors = []status.ObjectError{{Message: "nothing is known of what should run here, so nothing is healed: " + err.Error()}}
 		states[name] = s
 	}
-	l.writer.Update(states)
-	r := status.NewReport(status.Reporter{
-		Cluster: l.o.Cluster, Agent: l.o.Version, Commit: l.headCommit(), Fetched: l.fetched,
-	}, states, time.Now())
-	l.view.Store(&r)
+	l.writer.Update(states, nil)
+	v := &view{reporter: l.reporter(), at: time.Now()}
+	for _, s := range states {
+		v.states = append(v.states, &s)
+	}
+	l.view.Store(v)
 }
 
-func (l *loop) countObjects() {
-	counts := map[metrics.ObjectState]int{}
-	for _, a := range l.apps {
-		for state, n := range a.counts {
-			counts[state] += n
-		}
+// count replaces what an app adds to the number of objects by what they do.
+func (l *loop) count(a *app, counts map[metrics.ObjectState]int) {
+	for state, n := range a.counts {
+		l.counts[state] -= n
 	}
-	l.metrics.Objects(counts)
+	for state, n := range counts {
+		l.counts[state] += n
+	}
+	a.counts = counts
 }
 
 // counted sorts an app's objects by what they are doing, each into one state.
@@ -410,21 +476,41 @@ func counted(es apply.AppState) map[metrics.ObjectState]int {
 	}
 }
 
+// view is what the HTTP server makes its report of, when it is asked.
+type view struct {
+	reporter status.Reporter
+	states   []*status.AppState
+	at       time.Time
+}
+
 // setReport renews what the HTTP server shows.
 func (l *loop) setReport(now time.Time) {
-	r := status.NewReport(status.Reporter{
-		Cluster: l.o.Cluster, Labels: l.current.labels, Agent: l.o.Version, Commit: l.headCommit(), Fetched: l.fetched,
-	}, l.states, now)
-	l.view.Store(&r)
+	v := &view{reporter: l.reporter(), states: make([]*status.AppState, 0, len(l.apps)), at: now}
+	for _, a := range l.apps {
+		if a.state != nil {
+			v.states = append(v.states, a.state)
+		}
+	}
+	l.view.Store(v)
 	if err := l.engine.Outage(); err != nil {
 		l.notReady(fmt.Errorf("the API server is unavailable: %s", kube.Explain(err)))
 		return
 	}
-	if len(l.syncing) == 0 && len(l.kinds) >= len(l.engine.Kinds())-len(l.unknown) {
+	kinds := len(l.engine.Kinds())
+	if len(l.syncing) == 0 && len(l.kinds) >= kinds-len(l.unknown) {
 		l.notReady(nil)
+		l.metrics.Healing(now)
 		return
 	}
-	l.notReady(fmt.Errorf("%d kinds are not watched yet", len(l.syncing)+len(l.engine.Kinds())-len(l.kinds)))
+	l.notReady(fmt.Errorf("%d kinds are not watched yet", len(l.syncing)+kinds-len(l.kinds)))
+}
+
+func (l *loop) reporter() status.Reporter {
+	r := status.Reporter{Cluster: l.o.Cluster, Agent: l.o.Version, Commit: l.headCommit(), Fetched: l.fetched}
+	if l.current != nil {
+		r.Labels = l.current.labels
+	}
+	return r
 }
 
 func (l *loop) headCommit() string {
@@ -436,10 +522,15 @@ func (l *loop) headCommit() string {
 
 // report is called by the HTTP server.
 func (l *loop) report() status.Report {
-	if r := l.view.Load(); r != nil {
-		return *r
+	v := l.view.Load()
+	if v == nil {
+		v = &view{reporter: status.Reporter{Cluster: l.o.Cluster, Agent: l.o.Version}, at: time.Now()}
 	}
-	return status.NewReport(status.Reporter{Cluster: l.o.Cluster, Agent: l.o.Version}, nil, time.Now())
+	states := make(map[string]status.AppState, len(v.states))
+	for _, s := range v.states {
+		states[s.Name] = *s
+	}
+	return status.NewReport(v.reporter, states, v.at)
 }
 
 // readiness is called by the HTTP server: why the agent is not ready, or nil.

@@ -35,12 +35,7 @@ func TestHTTPOfARunningAgent(t *testing.T) {
 	e.waitErrors(e.id+"-other", "ConfigMap")
 	e.heals("1")
 	e.waitReady(sha)
-	e.eventually("/readyz", func() string {
-		if code, body := e.fetch(url + "/readyz"); code != http.StatusOK {
-			return body
-		}
-		return ""
-	})
+	e.waitServing(url)
 	if code, body := e.fetch(url + "/healthz"); code != http.StatusOK {
 		t.Errorf("/healthz answers %d: %s", code, body)
 	}

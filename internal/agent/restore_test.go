@@ -46,6 +46,88 @@ func TestFreezeOutlastsAStartUnderLoad(t *testing.T) {
 	e.heals("1")
 }
 
+// What has not been looked at yet is unknown, and not "not Ready": until the lists are in an agent that was started anew
+// leaves what AppStatus says, and tells nobody of a change. Its own report claims no more than it has seen. A kind that
+// may not be listed ends the silence.
+func TestStartSaysNothingOfWhatItHasNotSeen(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, bare.Cluster(t))
+	proxy := newAPIProxy(t, e.cluster)
+	e.with(func(o *agent.Options) { o.Kubeconfig = proxy.kubeconfig })
+	log := e.captureLog(zerolog.DebugLevel)
+	url := e.listen()
+	files := appFiles("apps/APP", appYAML(""), map[string]string{
+		"a.yaml": configMap("a", "1"), "b.yaml": "apiVersion: v1\nkind: Service\nmetadata: {name: b, namespace: NS}\nspec: {ports: [{port: 80}]}\n",
+	})
+	e.waitReadyAt(e.startAt(e.commit(files)))
+	e.waitServing(url)
+	e.waitQuiet("")
+	e.stop()
+
+	held := make(chan struct{})
+	proxy.setWatchRule(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		if r.URL.Path == "/api/v1/services" {
+			select {
+			case <-held:
+			case <-r.Context().Done():
+				return
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
+	mark := e.mark()
+	log.reset()
+	url = e.listen() // another address: that of the one before may be taken by now
+	e.start()
+	e.waitLog(log, "desired state set")
+	e.eventually("the report", func() string {
+		_, body := e.fetch(url + "/api/v1/status")
+		if !containsAll(body, []string{`"objects":2`, `"ready":false`, `"errors":[]`}) {
+			return body
+		}
+		return ""
+	})
+	if code, body := e.fetch(url + "/readyz"); code != http.StatusServiceUnavailable {
+		t.Errorf("/readyz answers %d: %s", code, body)
+	}
+	e.stop() // which writes whatever it still had to say
+	if _, told := e.sent(mark); len(told) > 0 {
+		t.Errorf("of what it had not seen the agent said: %v", told)
+	}
+
+	url = e.listen()
+	e.start()
+	close(held)
+	e.waitServing(url)
+	e.eventually("the report", func() string {
+		if _, body := e.fetch(url + "/api/v1/status"); !strings.Contains(body, `"ready":true`) {
+			return body
+		}
+		return ""
+	})
+	e.stop()
+	if _, told := e.sent(mark); len(told) > 0 {
+		t.Errorf("nothing had changed, and the agent said: %v", told)
+	}
+
+	forbid := func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		if r.URL.Path != "/api/v1/services" {
+			next.ServeHTTP(w, r)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusForbidden)
+		if _, err := w.Write([]byte(`{"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Forbidden", "code": 403, "message": "services is forbidden"}`)); err != nil {
+			t.Log(err)
+		}
+	}
+	proxy.setWatchRule(forbid)
+	proxy.setRule(forbid)
+	e.listen()
+	e.start()
+	e.waitErrors("", "Service", "watch: ", "forbidden")
+}
+
 // Without the right to read AppStatus an agent says what is missing and works on. What was adopted
 // is unknown to it then, so a frozen cluster stays as it is; the end of the freeze ends that too.
 func TestWithoutAppStatus(t *testing.T) {

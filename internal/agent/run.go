@@ -98,13 +98,10 @@ func sourceOptions(o Options, m *metrics.Metrics) gitsource.Options {
 		Poll: o.Poll, UserAgent: "holdfast/" + o.Version, Log: o.Log,
 		Observe: func(a gitsource.Attempt) {
 			if a.Err != nil {
-				m.FetchFailed(string(gitsource.KindOf(a.Err)))
+				m.PollFailed(string(gitsource.KindOf(a.Err)))
 				return
 			}
-			m.Fetched(a.Start.Add(a.Duration))
-			if a.Changed {
-				m.Stage(metrics.StageFetch, a.Duration)
-			}
+			m.Polled(a.Start, a.Duration, a.Changed, a.Received)
 		},
 		AcceptHistory: func(candidate *gitsource.Snapshot) (string, error) {
 			f, err := fleet.Load(candidate)

@@ -52,36 +52,6 @@ func TestClusterGetsItsOverlay(t *testing.T) {
 	}
 }
 
-// A commit that changes one object costs one request to that object, and the bookkeeping.
-func TestOneObjectCommitIsOnePatch(t *testing.T) {
-	t.Parallel()
-	e := newEnv(t, bare.Cluster(t))
-	files := map[string]string{}
-	for i := range 20 {
-		files[fmt.Sprintf("f%02d.yaml", i)] = configMap(fmt.Sprintf("f%02d", i), "1")
-	}
-	e.waitQuiet(e.startAt(e.app("", files)))
-	mark := e.mark()
-	sha := e.commit(map[string]string{"apps/APP/f07.yaml": configMap("f07", "2")})
-	e.waitValue("2", "v1", "ConfigMap", "f07", "data", "key")
-	e.waitQuiet(sha)
-
-	var objects, books []string
-	for _, r := range e.requests(mark) {
-		if strings.Contains(r, " "+e.instance+"/") {
-			books = append(books, r)
-			continue
-		}
-		objects = append(objects, r)
-	}
-	if want := []string{"patch configmaps " + e.ns + "/f07"}; !slices.Equal(objects, want) {
-		t.Errorf("requests: %v, want %v", objects, want)
-	}
-	if len(books) > 2 {
-		t.Errorf("bookkeeping took %d requests: %v", len(books), books)
-	}
-}
-
 // A renamed object is there before the old one goes, also when it is the only one of the cluster.
 func TestRenameCreatesFirst(t *testing.T) {
 	t.Parallel()

@@ -2,12 +2,15 @@ package agent
 
 import (
 	"context"
+	"hash/maphash"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/cli-utils/pkg/object"
 
 	"github.com/holdfast-dev/holdfast/internal/kube"
 )
@@ -38,7 +41,7 @@ func (l *loop) resolve(ctx context.Context, now time.Time) {
 		}
 	}
 	if stale && len(missing) == 0 {
-		l.watcher.Watch(slices.Collect(maps.Values(l.kinds)))
+		l.watchKinds()
 	}
 	if len(missing) == 0 {
 		return
@@ -47,16 +50,19 @@ func (l *loop) resolve(ctx context.Context, now time.Time) {
 	l.work.Go(func() {
 		rs := make([]resolution, 0, len(missing))
 		for _, gvk := range missing {
-			r := resolution{kind: gvk.GroupKind()}
-			if gvk.Version == "" {
-				r.resource, r.err = l.clients.Mapper.ResolveKind(ctx, gvk.GroupKind())
-			} else {
-				r.resource, r.err = l.clients.Mapper.Resolve(ctx, gvk)
-			}
-			rs = append(rs, r)
+			resource, err := l.resolveKind(ctx, gvk)
+			rs = append(rs, resolution{gvk.GroupKind(), resource, err})
 		}
 		l.resolved <- rs
 	})
+}
+
+// resolveKind asks the API server for a kind's resource: in the version, or if it has none in the preferred one.
+func (l *loop) resolveKind(ctx context.Context, gvk schema.GroupVersionKind) (kube.Resource, error) {
+	if gvk.Version == "" {
+		return l.clients.Mapper.ResolveKind(ctx, gvk.GroupKind())
+	}
+	return l.clients.Mapper.Resolve(ctx, gvk)
 }
 
 // nextResolve is when the next kind that was not served is asked for again; zero if there is none.
@@ -70,8 +76,8 @@ func (l *loop) nextResolve() time.Time {
 	return next
 }
 
-// watch starts the watches of what was resolved.
-func (l *loop) watch(rs []resolution) {
+// served takes in which kinds are served, and watches them.
+func (l *loop) served(rs []resolution) {
 	l.resolving = false
 	for _, r := range rs {
 		if r.err != nil {
@@ -79,6 +85,7 @@ func (l *loop) watch(rs []resolution) {
 			if !meta.IsNoMatchError(r.err) {
 				l.log.Warn().Str("gvk", r.kind.String()).Str("reason", kube.Explain(r.err)).Msg("find the kind's resource")
 			}
+			l.dirtyAppsOf(r.kind, time.Now())
 			continue
 		}
 		delete(l.unknown, r.kind)
@@ -89,7 +96,50 @@ func (l *loop) watch(rs []resolution) {
 		}
 		if r.resource.Watchable {
 			l.syncing[r.kind] = true
+		} else {
+			l.dirtyAppsOf(r.kind, time.Now())
 		}
 	}
+	l.watchKinds()
+}
+
+// pending tells that a kind's list is not in yet and that nothing is known to be in its way.
+func (l *loop) pending(gk schema.GroupKind) bool {
+	_, known := l.kinds[gk]
+	return l.syncing[gk] || !known && l.unknown[gk].IsZero()
+}
+
+// watchKinds makes the watches those of the kinds that are known and can be watched.
+func (l *loop) watchKinds() {
 	l.watcher.Watch(slices.DeleteFunc(slices.Collect(maps.Values(l.kinds)), func(r kube.Resource) bool { return !r.Watchable }))
+}
+
+// fingerprints are those of the objects as they were applied last, for drift.Options.Applied. Hashes stand for
+// ids and fingerprints, of which there are thousands.
+type fingerprints struct {
+	mu   sync.RWMutex
+	seed maphash.Seed
+	of   map[uint64]uint64
+}
+
+func newFingerprints() *fingerprints {
+	return &fingerprints{seed: maphash.MakeSeed(), of: map[uint64]uint64{}}
+}
+
+func (f *fingerprints) has(id object.ObjMetadata, fingerprint string) bool {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	applied, ok := f.of[maphash.Comparable(f.seed, id)]
+	return ok && applied == maphash.String(f.seed, fingerprint)
+}
+
+// set notes a fingerprint; "" forgets the object.
+func (f *fingerprints) set(id object.ObjMetadata, fingerprint string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if key := maphash.Comparable(f.seed, id); fingerprint == "" {
+		delete(f.of, key)
+	} else {
+		f.of[key] = maphash.String(f.seed, fingerprint)
+	}
 }

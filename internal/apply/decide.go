@@ -2,6 +2,7 @@ package apply
 
 import (
 	"fmt"
+	"iter"
 	"slices"
 	"time"
 
@@ -17,7 +18,7 @@ import (
 // decide returns what may be done about an entry now, or when to ask again, or neither: then an
 // event will ask. It leaves in o.wait what the entry waits for.
 func (e *Engine) decide(o *entry, now time.Time) (*Task, time.Time) {
-	o.wait, o.expects = "", false
+	o.wait, o.expects, o.awaits = "", false, false
 	switch {
 	case o.task != nil:
 		return nil, time.Time{}
@@ -121,7 +122,7 @@ func (e *Engine) decideOrphan(o *entry, now time.Time) (*Task, time.Time) {
 		return nil, never
 	}
 	// When what should happen by itself has not, it is said; see HeldPrune.Expected.
-	late := o.orphaned.Add(e.appEntry(o.app).healthTimeout() + time.Second)
+	late := o.orphaned.Add(e.apps[o.app].healthTimeout() + time.Second)
 	if !late.After(now) {
 		late = never
 	}
@@ -136,8 +137,8 @@ func (e *Engine) decideOrphan(o *entry, now time.Time) (*Task, time.Time) {
 		o.wait = why
 		return nil, now.Add(holdRecheck)
 	}
-	if s := e.successor(o); s != nil && !o.first() && o.rec.Hash != "" {
-		o.wait, o.expects = fmt.Sprintf("waits for %s, which the same commit brings, to become Ready", render.Name(s.id)), true
+	if !o.first() && o.rec.Hash != "" && e.awaits(e.apps[o.app], o.rec.Orphaned) {
+		o.awaits, o.expects = true, true
 		return nil, late
 	}
 	if why := e.dependedOn(o); why != "" {
@@ -207,36 +208,37 @@ func (o *entry) first() bool {
 	return o.live != nil && o.live.Annotations[live.AnnotationPrune] == "first"
 }
 
-// successor returns an object of the orphan's app that the orphan's commit created or changed and
-// that has not been Current yet, or nil.
-func (e *Engine) successor(o *entry) *entry {
-	a := e.apps[o.app]
-	if a == nil {
-		return nil
-	}
-	var first *entry
-	for s := range a.successors {
-		if s.desired == nil || reconcileDisabled(s) || !slices.Contains(s.rec.Awaited, o.rec.Orphaned) {
-			continue
-		}
-		if first == nil || s.key < first.key {
-			first = s
+// awaited are the objects of an app that a commit created or changed and that have not been Current yet: the
+// commit's orphans wait for them.
+func (e *Engine) awaited(a *appEntry, commit string) iter.Seq[*entry] {
+	return func(yield func(*entry) bool) {
+		for s := range a.successors {
+			if s.desired != nil && !reconcileDisabled(s) && slices.Contains(s.rec.Awaited, commit) && !yield(s) {
+				return
+			}
 		}
 	}
-	return first
+}
+
+// awaits tells whether a commit's orphans have to wait for any.
+func (e *Engine) awaits(a *appEntry, commit string) bool {
+	for range e.awaited(a, commit) {
+		return true
+	}
+	return false
 }
 
 // dependedOn returns which object still needs the orphan, in words, or "".
 func (e *Engine) dependedOn(o *entry) string {
 	for d := range e.dependents[o.key] {
-		if d.rec != nil && d.rec.Hash != "" && slices.Contains(d.rec.DependsOn, o.key) {
+		if d.rec.Hash != "" {
 			return render.Name(d.id) + " depends on it"
 		}
 	}
 	switch o.id.GroupKind {
 	case namespaceKind:
-		for _, d := range e.objs {
-			if d.id.Namespace == o.id.Name && d.rec != nil {
+		for d := range e.byNamespace[o.id.Name] {
+			if d.rec != nil {
 				return render.Name(d.id) + " is in it"
 			}
 		}

@@ -8,6 +8,12 @@
 // phases, so one object that fails, or never becomes healthy, keeps nobody waiting but those that
 // depend on it, and a newer commit simply replaces what is desired.
 //
+// The Engine's work follows the change. SetDesired compares what each app declares with what it declared
+// before (an app that comes in the same slice costs a comparison of pointers), finds the entries for which
+// something may be different (their own wish, their app's policy, a Namespace, a CustomResourceDefinition
+// or a depends-on target that came or went, an id that several apps declare) and settles those again; what
+// waits to be pruned is always looked at. Next decides only about entries that something was heard of.
+//
 // Executor does the I/O of one Task: the server-side apply, the adoption of what somebody else made,
 // the deletion with the UID as a precondition. It decides nothing that Engine could decide.
 //

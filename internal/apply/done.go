@@ -2,7 +2,6 @@ package apply
 
 import (
 	"errors"
-	"slices"
 	"strconv"
 	"time"
 
@@ -34,6 +33,7 @@ func (e *Engine) Done(r Result, now time.Time) {
 		o.later = nil
 		e.observe(o, l.live, l.rv, now)
 	}
+	e.index(o)
 	if o.rec == nil && o.desired == nil {
 		e.forget(o)
 	}
@@ -44,6 +44,7 @@ func (e *Engine) appliedOK(o *entry, r Result, now time.Time) {
 	if o.rec == nil {
 		return
 	}
+	before := *o.rec
 	hash := r.Task.Object.Hash
 	if o.rec.Hash != hash {
 		o.rec.Hash, o.rec.Current, o.rec.Commit = hash, false, o.changed
@@ -66,7 +67,9 @@ func (e *Engine) appliedOK(o *entry, r Result, now time.Time) {
 		o.live, o.seen = &view, true
 	}
 	o.drifted = nil
-	e.save(o, now)
+	if !o.rec.sameApply(&before) { // a repair brings back what is on record already
+		e.save(o, now)
+	}
 	if r.Task.Cause == Drift && (r.Outcome != Unchanged || e.stillDrifted(o)) {
 		o.repairs = append(o.repairs, now)
 	}
@@ -76,7 +79,7 @@ func (e *Engine) appliedOK(o *entry, r Result, now time.Time) {
 	}
 	e.health(o, now)
 	if settled(o) {
-		for _, d := range o.rdeps {
+		for d := range o.rdeps {
 			e.touch(d)
 		}
 	}
@@ -108,6 +111,7 @@ func (e *Engine) pruned(o *entry, r Result, now time.Time) {
 		}
 	default: // Pruned, Released
 		e.touchNeeded(o)
+		e.setDependsOn(o, nil)
 		o.rec, o.live, o.deleting = nil, nil, false
 		o.seen = true
 		e.unsave(o.id, now)
@@ -115,6 +119,7 @@ func (e *Engine) pruned(o *entry, r Result, now time.Time) {
 			o.rec = &Record{App: o.app, Commit: e.desired.Commit}
 			o.saved = false
 			e.save(o, now)
+			e.recordDependencies(o, now)
 		}
 	}
 }
@@ -122,11 +127,9 @@ func (e *Engine) pruned(o *entry, r Result, now time.Time) {
 // touchNeeded marks what may have waited for an object to go: what it depended on, its namespace, the
 // definition of its kind, and the objects that were to follow it and failed, maybe for what it held.
 func (e *Engine) touchNeeded(o *entry) {
-	if len(o.rec.DependsOn) > 0 { // not every key can be read back as an id
-		for _, d := range e.objs {
-			if slices.Contains(o.rec.DependsOn, d.key) {
-				e.touch(d)
-			}
+	for _, key := range o.rec.DependsOn {
+		if d := e.byKey[key]; d != nil {
+			e.touch(d)
 		}
 	}
 	if ns := e.objs[object.ObjMetadata{GroupKind: namespaceKind, Name: o.id.Namespace}]; ns != nil {

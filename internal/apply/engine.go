@@ -19,16 +19,28 @@ type Engine struct {
 	desired  Desired
 	started  bool // SetDesired was called
 
-	objs   map[object.ObjMetadata]*entry
-	byKind map[schema.GroupKind]map[*entry]struct{}
-	apps   map[string]*appEntry
-	// dependents maps an inventory key to the entries whose records depend on it.
-	dependents map[string]map[*entry]struct{}
+	objs  map[object.ObjMetadata]*entry
+	byKey map[string]*entry
+	apps  map[string]*appEntry
+	kinds map[schema.GroupKind]string // see Kinds; nil when it has to be made anew
 
-	// losers: of the objects that several apps declare, which app lost to which.
-	losers map[object.ObjMetadata]map[string]string
+	// Entries by what others find them by. An entry is in byKind and byNamespace as long as it exists.
+	byKind      map[schema.GroupKind]entries
+	byNamespace map[string]entries
+	dependents  map[string]entries             // by the inventory keys that their records depend on
+	wanting     map[object.ObjMetadata]entries // by the ids that their depends-on annotations name
+	definitions map[schema.GroupKind]entries   // CustomResourceDefinitions by the kind that they define
+	contested   entries                        // those that are declared more than once
+	orphans     entries
+	invalid     map[object.ObjMetadata]int // how many apps declare it wrongly
+	cyclic      map[*entry]error
+	// left counts the entries that are desired or may be; applied those that the brake takes for objects
+	// of this cluster. See index.
+	left, applied int
+	pass          int  // counts comparisons of apps, see redeclare
+	whole         bool // SetDesired takes everything for changed: for tests
 
-	dirty   map[*entry]struct{}
+	dirty   []*entry
 	changed map[string]bool // apps, see TakeChanged
 	ready   readyQueue
 	wake    wakeQueue
@@ -48,12 +60,41 @@ type Engine struct {
 	saves   int // failed in a row
 }
 
+type entries map[*entry]struct{}
+
+func (s entries) add(o *entry) { s[o] = struct{}{} }
+
+func (s entries) has(o *entry) bool {
+	_, ok := s[o]
+	return ok
+}
+
+// into adds an entry to the set under a key.
+func into[K comparable](m map[K]entries, key K, o *entry) {
+	if m[key] == nil {
+		m[key] = entries{}
+	}
+	m[key].add(o)
+}
+
+// outOf is the reverse of into.
+func outOf[K comparable](m map[K]entries, key K, o *entry) {
+	delete(m[key], o)
+	if len(m[key]) == 0 {
+		delete(m, key)
+	}
+}
+
 // appEntry is what the engine keeps per app.
 type appEntry struct {
 	App
-	entries map[*entry]struct{}
+	declared bool // Desired has it
+	present  bool // while SetDesired compares: the new Desired has it
+	entries  entries
 	// successors are the objects that some of the app's prunes wait for; see Record.Awaited.
-	successors map[*entry]struct{}
+	successors entries
+	// lost are the objects that another app has, and which.
+	lost map[object.ObjMetadata]string
 }
 
 // entry is all that is known of one object.
@@ -61,6 +102,10 @@ type entry struct {
 	id  object.ObjMetadata
 	key string
 
+	// declared are the objects of that id in Desired: one, or several that contend for it.
+	declared []*render.Object
+	pass     int // see redeclare
+	// desired is the one that counts. What is kept or claimed has it without being declared.
 	desired *render.Object
 	app     string // who declares it now, or declared it last
 	kept    bool   // its app's wish is unknown: neither applied nor pruned
@@ -76,9 +121,18 @@ type entry struct {
 	later   *observation
 	drifted []metav1.ManagedFieldsEntry
 
+	deps    []*entry
+	rdeps   entries
+	wants   object.ObjMetadataSet // what its depends-on annotation names
+	wish    error                 // what is wrong with that annotation
+	defines schema.GroupKind      // by a CustomResourceDefinition that is declared
+
+	// What the indexes have of it.
+	linked, left, applied bool
+
 	task     *Task
-	deps     []*entry
-	rdeps    []*entry
+	dirty    bool
+	queued   readying // how it is in the queue; zero when it is not
 	err      error
 	failures int
 	unsure   bool // an apply has failed since the last that did not: it may have had its effect all the same
@@ -88,6 +142,7 @@ type entry struct {
 	waking   time.Time
 	wait     string // what it waits for, in words
 	expects  bool   // that should happen by itself
+	awaits   bool   // an orphan: for what its commit brings
 
 	repairs   []time.Time
 	corrected int
@@ -104,14 +159,20 @@ type observation struct {
 // from the stored inventory.
 func NewEngine(instance string, records map[object.ObjMetadata]Record) *Engine {
 	e := &Engine{
-		instance:   instance,
-		objs:       map[object.ObjMetadata]*entry{},
-		byKind:     map[schema.GroupKind]map[*entry]struct{}{},
-		apps:       map[string]*appEntry{},
-		dependents: map[string]map[*entry]struct{}{},
-		dirty:      map[*entry]struct{}{},
-		changed:    map[string]bool{},
-		unsaved:    map[object.ObjMetadata]struct{}{},
+		instance:    instance,
+		objs:        map[object.ObjMetadata]*entry{},
+		byKey:       map[string]*entry{},
+		apps:        map[string]*appEntry{},
+		byKind:      map[schema.GroupKind]entries{},
+		byNamespace: map[string]entries{},
+		dependents:  map[string]entries{},
+		wanting:     map[object.ObjMetadata]entries{},
+		definitions: map[schema.GroupKind]entries{},
+		contested:   entries{},
+		orphans:     entries{},
+		invalid:     map[object.ObjMetadata]int{},
+		changed:     map[string]bool{},
+		unsaved:     map[object.ObjMetadata]struct{}{},
 	}
 	for id, r := range records {
 		o := e.entry(id)
@@ -119,6 +180,7 @@ func NewEngine(instance string, records map[object.ObjMetadata]Record) *Engine {
 		o.rec, o.saved = &rec, true
 		e.setApp(o, r.App)
 		e.setDependsOn(o, r.DependsOn)
+		e.index(o)
 	}
 	return e
 }
@@ -127,11 +189,9 @@ func (e *Engine) entry(id object.ObjMetadata) *entry {
 	o := e.objs[id]
 	if o == nil {
 		o = &entry{id: id, key: id.String()}
-		e.objs[id] = o
-		if e.byKind[id.GroupKind] == nil {
-			e.byKind[id.GroupKind] = map[*entry]struct{}{}
-		}
-		e.byKind[id.GroupKind][o] = struct{}{}
+		e.objs[id], e.byKey[o.key] = o, o
+		into(e.byKind, id.GroupKind, o)
+		into(e.byNamespace, id.Namespace, o)
 	}
 	return o
 }
@@ -139,7 +199,7 @@ func (e *Engine) entry(id object.ObjMetadata) *entry {
 func (e *Engine) appEntry(name string) *appEntry {
 	a := e.apps[name]
 	if a == nil {
-		a = &appEntry{App: App{Name: name}, entries: map[*entry]struct{}{}, successors: map[*entry]struct{}{}}
+		a = &appEntry{App: App{Name: name}, entries: entries{}, successors: entries{}}
 		e.apps[name] = a
 	}
 	return a
@@ -153,51 +213,66 @@ func (e *Engine) setApp(o *entry, name string) {
 		delete(a.entries, o)
 	}
 	o.app = name
-	e.appEntry(name).entries[o] = struct{}{}
+	e.appEntry(name).entries.add(o)
 }
 
+// setDependsOn notes in an entry's record what it depends on.
 func (e *Engine) setDependsOn(o *entry, keys []string) {
+	for _, k := range o.rec.DependsOn {
+		outOf(e.dependents, k, o)
+	}
+	o.rec.DependsOn = keys
 	for _, k := range keys {
-		if e.dependents[k] == nil {
-			e.dependents[k] = map[*entry]struct{}{}
-		}
-		e.dependents[k][o] = struct{}{}
+		into(e.dependents, k, o)
 	}
 }
 
 // forget drops an entry that is neither desired nor in the inventory.
 func (e *Engine) forget(o *entry) {
+	o.kept, o.claimed = false, ""
+	e.index(o)
 	delete(e.objs, o.id)
-	delete(e.byKind[o.id.GroupKind], o)
-	delete(e.dirty, o)
+	delete(e.byKey, o.key)
+	outOf(e.byNamespace, o.id.Namespace, o)
+	outOf(e.byKind, o.id.GroupKind, o)
+	if e.byKind[o.id.GroupKind] == nil {
+		e.kinds = nil
+	}
 	if a := e.apps[o.app]; a != nil {
 		delete(a.entries, o)
 		delete(a.successors, o)
 	}
-	for k, m := range e.dependents {
-		delete(m, o)
-		if len(m) == 0 {
-			delete(e.dependents, k)
-		}
+}
+
+// index keeps what the engine counts and lists of an entry as the entry is. Whoever changes what it is
+// drawn from calls it.
+func (e *Engine) index(o *entry) {
+	left := o.desired != nil || o.kept || o.claimed != ""
+	applied := o.rec != nil && !o.rec.Braked && o.rec.Hash != ""
+	e.left += count(left) - count(o.left)
+	e.applied += count(applied) - count(o.applied)
+	o.left, o.applied = left, applied
+	if e.orphan(o) {
+		e.orphans.add(o)
+	} else {
+		delete(e.orphans, o)
 	}
+}
+
+func count(is bool) int {
+	if is {
+		return 1
+	}
+	return 0
 }
 
 // touch marks an entry to be decided about.
 func (e *Engine) touch(o *entry) {
-	e.dirty[o] = struct{}{}
+	if !o.dirty {
+		o.dirty = true
+		e.dirty = append(e.dirty, o)
+	}
 	e.changed[o.app] = true
-}
-
-func (e *Engine) touchOrphans(app string) {
-	a := e.apps[app]
-	if a == nil {
-		return
-	}
-	for o := range a.entries {
-		if e.orphan(o) {
-			e.touch(o)
-		}
-	}
 }
 
 // Next returns at most limit tasks that may be done now. The caller runs each and tells Done.
@@ -210,8 +285,8 @@ func (e *Engine) Next(now time.Time, limit int) []Task {
 		o.waking = time.Time{}
 		e.touch(o)
 	}
-	for o := range e.dirty {
-		delete(e.dirty, o)
+	for _, o := range e.dirty {
+		o.dirty = false
 		switch t, at := e.decide(o, now); {
 		case t != nil:
 			e.ready.add(o, t)
@@ -219,9 +294,16 @@ func (e *Engine) Next(now time.Time, limit int) []Task {
 			e.wakeAt(o, at)
 		}
 	}
+	clear(e.dirty)
+	e.dirty = e.dirty[:0]
 	var tasks []Task
 	for len(tasks) < limit && e.ready.Len() > 0 {
-		o := heap.Pop(&e.ready).(readying).entry
+		next := heap.Pop(&e.ready).(readying)
+		o := next.entry
+		if next != o.queued {
+			continue // it was queued again, elsewhere
+		}
+		o.queued = readying{}
 		t, at := e.decide(o, now) // things may have changed since it was queued
 		if t == nil {
 			if !at.IsZero() {
@@ -269,6 +351,3 @@ func (e *Engine) Wake() time.Time {
 
 // Busy tells whether something is being done or could be done at once.
 func (e *Engine) Busy() bool { return e.inFlight > 0 || e.ready.Len() > 0 || len(e.dirty) > 0 }
-
-// InFlight tells how many requests are under way.
-func (e *Engine) InFlight() int { return e.inFlight }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -89,17 +90,24 @@ func (h *history) owned() {
 
 func (h *history) commitAtRandom() {
 	h.commits++
-	d := Desired{Commit: fmt.Sprintf("c%d", h.commits), Claimed: map[object.ObjMetadata]string{}}
-	if rapid.IntRange(0, 5).Draw(h.rt, "incomplete") == 0 {
+	h.set(randomCommit(h.rt, h.commits, h.desired, h.names, h.now))
+	h.noteEmptied()
+}
+
+// randomCommit draws a commit of two apps after another, from which it may take an app over as it is.
+func randomCommit(rt *rapid.T, n int, before Desired, names []string, now time.Time) Desired {
+	d := Desired{Commit: fmt.Sprintf("c%d", n), Claimed: map[object.ObjMetadata]string{}}
+	if rapid.IntRange(0, 5).Draw(rt, "incomplete") == 0 {
 		d.Incomplete = []string{"something"}
 	}
-	if rapid.IntRange(0, 3).Draw(h.rt, "permit") == 0 {
-		d.Prune.Permit = []fleet.Permit{{App: "x", Until: fleet.Date{Time: h.now.Add(time.Minute)}}}
+	if rapid.IntRange(0, 3).Draw(rt, "permit") == 0 {
+		d.Prune.Permit = []fleet.Permit{{App: "x", Until: fleet.Date{Time: now.Add(time.Minute)}}}
 	}
-	empty := rapid.IntRange(0, 5).Draw(h.rt, "empty") == 0
+	empty := rapid.IntRange(0, 5).Draw(rt, "empty") == 0
 	for _, name := range []string{"x", "y"} {
 		a := App{Name: name, HealthTimeout: time.Minute}
-		switch rapid.IntRange(0, 9).Draw(h.rt, "app "+name) {
+		as := slices.IndexFunc(before.Apps, func(a App) bool { return a.Name == name && !a.Unknown })
+		switch rapid.IntRange(0, 9).Draw(rt, "app "+name) {
 		case 0:
 			continue
 		case 1:
@@ -107,11 +115,16 @@ func (h *history) commitAtRandom() {
 			d.Incomplete = append(d.Incomplete, name+" is unknown")
 		case 2:
 			a.Suspended = true
+		case 3, 4, 5:
+			if as >= 0 && !empty {
+				d.Apps = append(d.Apps, before.Apps[as])
+				continue
+			}
 		}
 		if !empty && !a.Unknown {
-			for _, n := range rapid.SliceOfNDistinct(rapid.SampledFrom(h.names), 0, 4, rapid.ID[string]).Draw(h.rt, "objects of "+name) {
-				text := n + "=" + rapid.SampledFrom([]string{"1", "2"}).Draw(h.rt, n)
-				if dep := rapid.SampledFrom([]string{"", "", "", "a", "b"}).Draw(h.rt, "dep of "+n); dep != "" && id(n).GroupKind.Kind == "ConfigMap" {
+			for _, n := range rapid.SliceOfNDistinct(rapid.SampledFrom(names), 0, 4, rapid.ID[string]).Draw(rt, "objects of "+name) {
+				text := n + "=" + rapid.SampledFrom([]string{"1", "2"}).Draw(rt, n)
+				if dep := rapid.SampledFrom([]string{"", "", "", "a", "b"}).Draw(rt, "dep of "+n); dep != "" && id(n).GroupKind.Kind == "ConfigMap" {
 					text += " after:" + dep
 				}
 				a.Objects = append(a.Objects, obj(name, text))
@@ -119,12 +132,11 @@ func (h *history) commitAtRandom() {
 		}
 		d.Apps = append(d.Apps, a)
 	}
-	if rapid.IntRange(0, 4).Draw(h.rt, "claim") == 0 {
-		claimed := id(rapid.SampledFrom(h.names).Draw(h.rt, "claimed"))
+	if rapid.IntRange(0, 4).Draw(rt, "claim") == 0 {
+		claimed := id(rapid.SampledFrom(names).Draw(rt, "claimed"))
 		d.Claimed[claimed] = "y"
 	}
-	h.set(d)
-	h.noteEmptied()
+	return d
 }
 
 // noteEmptied keeps emptied: a commit that has nothing, leaves nothing open and claims nothing holds what
@@ -266,8 +278,11 @@ func (h *history) converge() {
 		}
 	}
 	var got []string
-	for o := range h.stored {
+	for o, r := range h.stored {
 		got = append(got, o.Name)
+		if e := h.e.objs[o]; e != nil && e.rec != nil && !reflect.DeepEqual(r, *e.rec) {
+			h.t.Fatalf("the inventory says of %s: %+v; the engine knows: %+v", o.Name, r, *e.rec)
+		}
 	}
 	slices.Sort(got)
 	slices.Sort(want)

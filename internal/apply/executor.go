@@ -104,7 +104,8 @@ func (x *Executor) apply(ctx context.Context, r *Result) {
 		// What Git no longer has and the tool before us put there may be what does not fit: two ports
 		// of the same name, of which only one is still wanted.
 		raw, err = x.adopt(ctx, at, body, t, err)
-	case kube.IsImmutable(err) && !t.First && t.Replace:
+	}
+	if kube.IsImmutable(err) && t.Replace {
 		raw, err = x.replace(ctx, at, body)
 		r.Outcome = Replaced
 	}
@@ -265,7 +266,7 @@ func (x *Executor) replace(ctx context.Context, at target, body []byte) ([]byte,
 	}
 	if err == nil {
 		if v, why := judge(now, x.instance, x.namespace, nil); v != mayDelete {
-			return nil, fmt.Errorf("cannot be replaced: %s", why)
+			return nil, fmt.Errorf("the change is to an immutable field, and the object cannot be replaced: %s", why)
 		}
 		if err := x.deleteAndWait(ctx, at, now.UID); err != nil {
 			return nil, fmt.Errorf("replace: %w", err)

@@ -3,8 +3,9 @@ package apply
 import (
 	"encoding/json"
 	"fmt"
-	"sort"
+	"slices"
 	"strings"
+	"time"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/cli-utils/pkg/object"
@@ -20,52 +21,140 @@ var (
 	crdKind       = schema.GroupKind{Group: "apiextensions.k8s.io", Kind: "CustomResourceDefinition"}
 )
 
-// dependencies returns, for every desired object that has any, the ids it waits for, and for those
-// whose wish cannot be met the reason. An object waits for its Namespace and for the
-// CustomResourceDefinition of its kind if they are desired too, and for what its depends-on
-// annotation names, which has to be desired (the annotation and its form are cli-utils').
-func dependencies(objs map[object.ObjMetadata]*render.Object) (deps map[object.ObjMetadata][]object.ObjMetadata, bad map[object.ObjMetadata]error) {
-	deps = map[object.ObjMetadata][]object.ObjMetadata{}
-	bad = map[object.ObjMetadata]error{}
-	crds := map[schema.GroupKind]object.ObjMetadata{}
-	for id, o := range objs {
-		if id.GroupKind == crdKind {
-			if gk, ok := definedKind(o.JSON); ok {
-				crds[gk] = id
+// link lays the edges between entries anew where they may be others, and records them where deletion
+// will need them.
+func (e *Engine) link(c *change, now time.Time) {
+	rewired := false
+	for o := range c.edges {
+		deps, err := e.dependencies(o)
+		o.wish = err
+		if slices.Equal(deps, o.deps) {
+			continue
+		}
+		rewired = true
+		for _, d := range o.deps {
+			delete(d.rdeps, o)
+		}
+		o.deps = deps
+		for _, d := range deps {
+			if d.rdeps == nil {
+				d.rdeps = entries{}
+			}
+			d.rdeps.add(o)
+		}
+		e.touch(o)
+	}
+	if rewired {
+		was := e.cyclic
+		e.cyclic = cycles(e.wanting)
+		for _, m := range []map[*entry]error{was, e.cyclic} {
+			for o := range m {
+				c.edges.add(o)
 			}
 		}
 	}
-	for id, o := range objs {
-		var on []object.ObjMetadata
-		if id.Namespace != "" {
-			ns := object.ObjMetadata{GroupKind: namespaceKind, Name: id.Namespace}
-			if _, ok := objs[ns]; ok {
-				on = append(on, ns)
-			}
+	for o := range c.edges {
+		bad := o.wish
+		if err := e.cyclic[o]; err != nil {
+			bad = err
 		}
-		if crd, ok := crds[id.GroupKind]; ok {
-			on = append(on, crd)
+		if (bad == nil) != (o.bad == nil) || bad != nil && bad.Error() != o.bad.Error() {
+			e.touch(o)
 		}
-		if text := o.Annotations[live.AnnotationDependsOn]; text != "" {
-			set, err := dependson.ParseDependencySet(text)
-			if err != nil {
-				bad[id] = fmt.Errorf("annotation %s: %w", live.AnnotationDependsOn, err)
-			}
-			for _, d := range set {
-				if _, ok := objs[d]; !ok && bad[id] == nil {
-					bad[id] = fmt.Errorf("annotation %s: %s is not in the fleet repository for this cluster", live.AnnotationDependsOn, render.Name(d))
-				}
-				on = append(on, d)
-			}
-		}
-		if len(on) > 0 {
-			deps[id] = on
+		o.bad = bad
+		e.recordDependencies(o, now)
+	}
+}
+
+// dependencies returns what an entry waits for, and the reason if its wish cannot be met. An object waits for
+// its Namespace and for the CustomResourceDefinition of its kind if they are desired too, and for what its
+// depends-on annotation names, which has to be desired (the annotation and its form are cli-utils').
+func (e *Engine) dependencies(o *entry) (deps []*entry, err error) {
+	for _, id := range o.wants {
+		outOf(e.wanting, id, o)
+	}
+	o.wants = nil
+	if !o.linked {
+		return nil, nil
+	}
+	if ns := e.objs[object.ObjMetadata{GroupKind: namespaceKind, Name: o.id.Namespace}]; o.id.Namespace != "" && ns != nil && ns.linked {
+		deps = append(deps, ns)
+	}
+	for crd := range e.definitions[o.id.GroupKind] {
+		if crd != o {
+			deps = append(deps, crd)
 		}
 	}
-	for id, err := range cycles(deps) {
-		bad[id] = err
+	text := o.desired.Annotations[live.AnnotationDependsOn]
+	if text == "" {
+		return deps, nil
 	}
-	return deps, bad
+	set, err := dependson.ParseDependencySet(text)
+	if err != nil {
+		err = fmt.Errorf("annotation %s: %w", live.AnnotationDependsOn, err)
+	}
+	o.wants = object.ObjMetadataSet(set)
+	for _, id := range o.wants {
+		into(e.wanting, id, o)
+		d := e.objs[id]
+		switch {
+		case d != nil && d.linked:
+			deps = append(deps, d)
+		case err == nil:
+			err = fmt.Errorf("annotation %s: %s is not in the fleet repository for this cluster", live.AnnotationDependsOn, render.Name(id))
+		}
+	}
+	return deps, err
+}
+
+// recordDependencies notes in an entry's record what will have to be deleted after it. A cycle could never be.
+func (e *Engine) recordDependencies(o *entry, now time.Time) {
+	if !o.linked || o.bad != nil {
+		return
+	}
+	var keys []string
+	for _, d := range o.deps {
+		if d.id.GroupKind != namespaceKind && d.id.GroupKind != crdKind {
+			keys = append(keys, d.key)
+		}
+	}
+	if !slices.Equal(keys, o.rec.DependsOn) {
+		e.setDependsOn(o, keys)
+		e.save(o, now)
+	}
+}
+
+// relied marks what may depend on an entry that came or went.
+func (e *Engine) relied(o *entry, c *change) {
+	for d := range e.wanting[o.id] {
+		c.edges.add(d)
+	}
+	if o.id.GroupKind == namespaceKind {
+		for d := range e.byNamespace[o.id.Name] {
+			c.edges.add(d)
+		}
+	}
+}
+
+// define notes which kind a CustomResourceDefinition defines, and marks the objects of that kind.
+func (e *Engine) define(o *entry, c *change) {
+	var gk schema.GroupKind
+	if o.linked {
+		gk, _ = definedKind(o.desired.JSON)
+	}
+	if gk == o.defines {
+		return
+	}
+	for _, kind := range []schema.GroupKind{o.defines, gk} {
+		for d := range e.byKind[kind] {
+			c.edges.add(d)
+		}
+	}
+	outOf(e.definitions, o.defines, o)
+	o.defines = gk
+	if gk != (schema.GroupKind{}) {
+		into(e.definitions, gk, o)
+	}
 }
 
 // definedKind reads the kind that a CustomResourceDefinition defines.
@@ -84,60 +173,57 @@ func definedKind(crd []byte) (schema.GroupKind, bool) {
 	return schema.GroupKind{Group: d.Spec.Group, Kind: d.Spec.Names.Kind}, true
 }
 
-// cycles returns an error for every object that depends on itself through others. What merely
-// depends on a cycle is not among them: it waits, and says for what.
-func cycles(deps map[object.ObjMetadata][]object.ObjMetadata) map[object.ObjMetadata]error {
-	// Peel off, again and again, what depends on nothing that is left, and then what nothing left
-	// depends on: the rest is cycles, and the paths between them.
-	left := map[object.ObjMetadata]bool{}
-	for id := range deps {
-		left[id] = true
-	}
-	needed := func() map[object.ObjMetadata]bool {
-		m := map[object.ObjMetadata]bool{}
-		for id := range left {
-			for _, d := range deps[id] {
-				m[d] = true
+// cycles returns, for every entry that depends on itself through others, an error that names them. What
+// merely depends on a cycle is not among them: it waits, and says for what. Every cycle has an edge that an
+// annotation wanted: the search starts there.
+func cycles(wanting map[object.ObjMetadata]entries) map[*entry]error {
+	// Tarjan's algorithm: the strongly connected components of more than one entry, or with an edge to itself.
+	s := search{index: map[*entry]int{}, low: map[*entry]int{}, errs: map[*entry]error{}}
+	for _, from := range wanting {
+		for o := range from {
+			if s.index[o] == 0 {
+				s.visit(o)
 			}
 		}
-		return m
 	}
-	peel := func(loose func(object.ObjMetadata) bool) bool {
-		n := len(left)
-		for id := range left {
-			if loose(id) {
-				delete(left, id)
-			}
+	return s.errs
+}
+
+type search struct {
+	index, low map[*entry]int // from 1; low is 0 once the component is known
+	path       []*entry
+	errs       map[*entry]error
+}
+
+func (s *search) visit(o *entry) {
+	n := len(s.index) + 1
+	s.index[o], s.low[o] = n, n
+	s.path = append(s.path, o)
+	for _, d := range o.deps {
+		if s.index[d] == 0 {
+			s.visit(d)
 		}
-		return len(left) < n
-	}
-	for peel(func(id object.ObjMetadata) bool {
-		for _, d := range deps[id] {
-			if left[d] {
-				return false
-			}
-		}
-		return true
-	}) {
-		continue
-	}
-	for {
-		m := needed()
-		if !peel(func(id object.ObjMetadata) bool { return !m[id] }) {
-			break
+		if s.low[d] != 0 {
+			s.low[o] = min(s.low[o], s.low[d])
 		}
 	}
-	if len(left) == 0 {
-		return nil
+	if s.low[o] != n {
+		return
 	}
-	names := make([]string, 0, len(left))
-	for id := range left {
-		names = append(names, render.Name(id))
+	i := slices.Index(s.path, o)
+	component := s.path[i:]
+	s.path = s.path[:i]
+	var names []string
+	for _, d := range component {
+		s.low[d] = 0
+		names = append(names, render.Name(d.id))
 	}
-	sort.Strings(names)
-	errs := map[object.ObjMetadata]error{}
-	for id := range left {
-		errs[id] = fmt.Errorf("dependency cycle between %s", strings.Join(names, ", "))
+	if len(component) == 1 && !slices.Contains(o.deps, o) {
+		return
 	}
-	return errs
+	slices.Sort(names)
+	err := fmt.Errorf("dependency cycle between %s", strings.Join(names, ", "))
+	for _, d := range component {
+		s.errs[d] = err
+	}
 }

@@ -1,9 +1,11 @@
 package apply
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"sigs.k8s.io/cli-utils/pkg/object"
 
@@ -53,7 +55,6 @@ func TestDependencies(t *testing.T) {
 		{
 			name:    "outside the set",
 			objects: []render.Object{obj("x", "a=1 after:b")},
-			deps:    map[string]string{"a": "b"},
 			bad:     map[string]string{"a": "ConfigMap/ns/b is not in the fleet repository for this cluster"},
 		},
 		{
@@ -80,19 +81,28 @@ func TestDependencies(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			objects := map[object.ObjMetadata]*render.Object{}
-			for i := range tt.objects {
-				objects[tt.objects[i].ID] = &tt.objects[i]
+			e := NewEngine(instance, nil)
+			apps := map[string]App{}
+			for _, o := range tt.objects {
+				a := apps[o.App]
+				a.Name, a.Objects = o.App, append(a.Objects, o)
+				apps[o.App] = a
 			}
-			deps, bad := dependencies(objects)
+			e.SetDesired(Desired{Commit: "1", Apps: slices.Collect(maps.Values(apps))}, time.Time{})
 			got := map[string]string{}
-			for o, on := range deps {
+			bad := map[object.ObjMetadata]error{}
+			for id, o := range e.objs {
 				var names []string
-				for _, d := range on {
-					names = append(names, d.Name)
+				for _, d := range o.deps {
+					names = append(names, d.id.Name)
 				}
-				slices.Sort(names)
-				got[o.Name] = strings.Join(names, " ")
+				if len(names) > 0 {
+					slices.Sort(names)
+					got[id.Name] = strings.Join(names, " ")
+				}
+				if o.bad != nil {
+					bad[id] = o.bad
+				}
 			}
 			for name, want := range tt.deps {
 				if got[name] != want {

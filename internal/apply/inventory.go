@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"hash/fnv"
 	"maps"
+	"slices"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -25,9 +27,12 @@ const (
 	annotationTime   = "holdfast.dev/time"
 
 	inventoryName = "holdfast-inventory-"
-	// shardObjects is how many records go into one ConfigMap: at some 450 bytes for the longest
-	// usual names that stays far below etcd's 1.5 MB, and small enough to be rewritten for one change.
-	shardObjects = 500
+	// shardObjects is how many records go into one ConfigMap at most. The API server works through all of it for a
+	// change of one record (12 ms of CPU at 300 records, 6 at 130, 2 at one), and a sync of everything
+	// patches every ConfigMap.
+	shardObjects = 200
+	// shardsAtOnce is how many ConfigMaps are written side by side.
+	shardsAtOnce = 4
 )
 
 // Inventory stores records in ConfigMaps of the agent's namespace. The id of an object decides
@@ -117,29 +122,46 @@ func (inv *Inventory) Save(ctx context.Context, b Batch, commit string, now time
 			data[shard][key] = nil // a merge patch (RFC 7386) removes it
 		}
 	}
-	var errs []error
-	for shard, d := range data {
-		if err := inv.write(ctx, shard, d, commit, now); err != nil {
-			errs = append(errs, fmt.Errorf("write inventory ConfigMap %s/%s: %w", inv.namespace, shard, err))
-			continue
-		}
-		for id, s := range placed {
-			switch {
-			case s != shard:
-			case b[id] == nil:
-				delete(inv.where, id)
-			default:
-				inv.where[id] = shard
+	shards := slices.Sorted(maps.Keys(data))
+	errs := make([]error, len(shards))
+	var group errgroup.Group
+	group.SetLimit(shardsAtOnce)
+	for i, shard := range shards {
+		exists := inv.shards[shard]
+		group.Go(func() error {
+			errs[i] = inv.write(ctx, shard, exists, data[shard], commit, now)
+			return nil
+		})
+	}
+	_ = group.Wait() // errs has them all
+	for i, shard := range shards {
+		switch {
+		case errs[i] == nil:
+			inv.shards[shard] = true
+			for id, s := range placed {
+				switch {
+				case s != shard:
+				case b[id] == nil:
+					delete(inv.where, id)
+				default:
+					inv.where[id] = shard
+				}
 			}
+			continue
+		case errors.Is(errs[i], errInventoryLost):
+			delete(inv.shards, shard)
+			maps.DeleteFunc(inv.where, func(_ object.ObjMetadata, s string) bool { return s == shard })
 		}
+		errs[i] = fmt.Errorf("write inventory ConfigMap %s/%s: %w", inv.namespace, shard, errs[i])
 	}
 	return errors.Join(errs...)
 }
 
-func (inv *Inventory) write(ctx context.Context, shard string, data map[string]any, commit string, now time.Time) error {
+// write stores the records of one ConfigMap. It may run beside others.
+func (inv *Inventory) write(ctx context.Context, shard string, exists bool, data map[string]any, commit string, now time.Time) error {
 	annotations := map[string]string{annotationCommit: commit, annotationTime: now.UTC().Format("2006-01-02T15:04:05.000000000Z")}
-	configMaps := inv.client.CoreV1().ConfigMaps(inv.namespace)
-	if !inv.shards[shard] {
+	client := inv.client.CoreV1().RESTClient()
+	if !exists {
 		cm := &corev1.ConfigMap{
 			ObjectMeta: metav1.ObjectMeta{Name: shard, Labels: map[string]string{
 				labelInventory: inv.instance, "app.kubernetes.io/managed-by": "holdfast",
@@ -151,30 +173,29 @@ func (inv *Inventory) write(ctx context.Context, shard string, data map[string]a
 				cm.Data[k] = s
 			}
 		}
-		_, err := configMaps.Create(ctx, cm, metav1.CreateOptions{FieldManager: inv.manager})
-		if err == nil {
-			inv.shards[shard] = true
-			return nil
-		}
+		err := client.Post().Namespace(inv.namespace).Resource("configmaps").Param("fieldManager", inv.manager).
+			SetHeader("Accept", metadataOnly).Body(cm).Do(ctx).Error()
 		if !apierrors.IsAlreadyExists(err) {
 			return err
 		}
 	}
 	body, err := json.Marshal(map[string]any{
-		"metadata": map[string]any{"annotations": annotations, "labels": map[string]string{labelInventory: inv.instance}},
-		"data":     data,
+		"metadata": map[string]any{
+			"annotations": annotations, "labels": map[string]string{labelInventory: inv.instance},
+			// Nobody shares these ConfigMaps with us. Without this, the server would note of every key whose it is,
+			// which takes it a third longer and as much room again.
+			"managedFields": []any{map[string]any{}},
+		},
+		"data": data,
 	})
 	if err != nil {
 		return fmt.Errorf("encode: %w", err)
 	}
-	_, err = configMaps.Patch(ctx, shard, types.MergePatchType, body, metav1.PatchOptions{FieldManager: inv.manager})
+	// The answer would be the whole ConfigMap, hundreds of times as large as the patch.
+	err = client.Patch(types.MergePatchType).Namespace(inv.namespace).Resource("configmaps").Name(shard).
+		Param("fieldManager", inv.manager).SetHeader("Accept", metadataOnly).Body(body).Do(ctx).Error()
 	if apierrors.IsNotFound(err) {
-		delete(inv.shards, shard)
-		maps.DeleteFunc(inv.where, func(_ object.ObjMetadata, s string) bool { return s == shard })
 		return fmt.Errorf("%w: %w", errInventoryLost, err)
-	}
-	if err == nil {
-		inv.shards[shard] = true
 	}
 	return err
 }

@@ -2,6 +2,7 @@ package apply
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -73,7 +74,7 @@ func (e *Engine) see(o *entry, l *live.View, now time.Time) {
 		}
 		e.health(o, now)
 		if o.desired != nil && o.rec != nil && reconcileDisabled(o) {
-			for _, d := range o.rdeps {
+			for d := range o.rdeps {
 				e.touch(d) // they need not wait for it any more
 			}
 		}
@@ -87,7 +88,7 @@ func (e *Engine) see(o *entry, l *live.View, now time.Time) {
 // came has what depends on an object that is there (again) tried at once: what failed may have failed for it, as
 // everything does whose namespace is gone.
 func (e *Engine) came(o *entry) {
-	for _, d := range o.rdeps {
+	for d := range o.rdeps {
 		if d.err != nil {
 			d.retry = time.Time{}
 			e.touch(d)
@@ -115,18 +116,19 @@ func (e *Engine) health(o *entry, now time.Time) {
 	}
 	o.rec.Current = true
 	e.saveLazily(o, now)
-	for _, d := range o.rdeps {
+	for d := range o.rdeps {
 		if d.err != nil && d.desired != nil && d.rec.Hash != d.desired.Hash {
 			d.retry = time.Time{} // what it failed for may have been this
 		}
 		e.touch(d)
 	}
-	if o.rec.Awaited != nil {
+	if awaited := o.rec.Awaited; awaited != nil {
 		o.rec.Awaited = nil
-		if a := e.apps[o.app]; a != nil {
-			delete(a.successors, o)
+		a := e.apps[o.app]
+		delete(a.successors, o)
+		if slices.ContainsFunc(awaited, func(commit string) bool { return !e.awaits(a, commit) }) {
+			e.touchOrphans(a)
 		}
-		e.touchOrphans(o.app)
 	}
 }
 

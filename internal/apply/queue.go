@@ -20,8 +20,13 @@ type readying struct {
 	app    string
 }
 
+// add queues an entry, unless it is there already in the same place.
 func (q *readyQueue) add(o *entry, t *Task) {
-	heap.Push(q, readying{entry: o, repair: t.Cause == Drift, prune: t.Action == Prune, app: o.app})
+	r := readying{entry: o, repair: t.Cause == Drift, prune: t.Action == Prune, app: o.app}
+	if o.queued != r {
+		o.queued = r
+		heap.Push(q, r)
+	}
 }
 
 func (q readyQueue) Len() int { return len(q) }

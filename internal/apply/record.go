@@ -40,6 +40,11 @@ type Record struct {
 	ID *[4]string `json:"i,omitempty"`
 }
 
+// sameApply tells whether two records of an object say the same of its last apply.
+func (r *Record) sameApply(b *Record) bool {
+	return r.App == b.App && r.Hash == b.Hash && r.Fingerprint == b.Fingerprint && r.Ignored == b.Ignored
+}
+
 // ignoredKey stands for a list of ignored fields.
 func ignoredKey(fields []string) string {
 	if len(fields) == 0 {

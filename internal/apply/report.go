@@ -28,6 +28,9 @@ type AppState struct {
 	Suspended bool
 	// Waiting are the objects that are not applied or not healthy yet, and why.
 	Waiting []ObjectWait
+	// Unseen are those of Waiting that have not been looked at since the start, and that Git has not changed: for all
+	// that is known they are well.
+	Unseen []object.ObjMetadata
 	// Errors are all errors, by object.
 	Errors []ObjectError
 	// Held are the prunes that wait, by reason.
@@ -73,6 +76,7 @@ func (e *Engine) State(name string, now time.Time) AppState {
 	}
 	s := AppState{Name: name, Suspended: a.Suspended}
 	held := map[string]*HeldPrune{}
+	awaited := map[string]string{} // by commit, in words
 	for o := range a.entries {
 		s.Corrected += o.corrected
 		if o.lastDrift.After(s.LastDrift) {
@@ -80,7 +84,14 @@ func (e *Engine) State(name string, now time.Time) AppState {
 		}
 		if e.orphan(o) {
 			s.Orphans++
-			e.addHeld(held, o, a, now)
+			why := o.wait
+			if o.awaits {
+				if awaited[o.rec.Orphaned] == "" {
+					awaited[o.rec.Orphaned] = e.awaitedInWords(a, o.rec.Orphaned)
+				}
+				why = awaited[o.rec.Orphaned]
+			}
+			addHeld(held, why, o)
 			if o.err != nil {
 				s.Errors = append(s.Errors, ObjectError{o.id, fmt.Errorf("prune: %w", o.err)})
 			}
@@ -106,10 +117,8 @@ func (e *Engine) State(name string, now time.Time) AppState {
 	}
 	s.Errors = append(s.Errors, a.Invalid...)
 	s.Failed += len(a.Invalid)
-	for id, l := range e.losers { // objects that another app has
-		if winner, ok := l[name]; ok {
-			s.Errors = append(s.Errors, ObjectError{id, fmt.Errorf("also declared by app %q, whose content stays", winner)})
-		}
+	for id, winner := range a.lost {
+		s.Errors = append(s.Errors, ObjectError{id, fmt.Errorf("also declared by app %q, whose content stays", winner)})
 	}
 	sort.Slice(s.Errors, func(i, j int) bool { return before(s.Errors[i].ID, s.Errors[j].ID) })
 	sort.Slice(s.Waiting, func(i, j int) bool { return before(s.Waiting[i].ID, s.Waiting[j].ID) })
@@ -117,6 +126,7 @@ func (e *Engine) State(name string, now time.Time) AppState {
 	sort.Strings(s.Detected)
 	for _, h := range held {
 		sort.Strings(h.Objects)
+		h.Expected = h.Expected && now.Sub(h.Since) <= a.healthTimeout()
 		s.Held = append(s.Held, *h)
 	}
 	sort.Slice(s.Held, func(i, j int) bool { return s.Held[i].Reason < s.Held[j].Reason })
@@ -151,6 +161,7 @@ func (e *Engine) trouble(o *entry, a *appEntry, s *AppState, now time.Time) (wai
 		}
 		return "has drifted", nil
 	case !o.seen:
+		s.Unseen = append(s.Unseen, o.id)
 		return "not looked at yet", nil
 	case o.live.Status == status.FailedStatus:
 		return "", errors.New(o.live.Message)
@@ -175,21 +186,34 @@ func (e *Engine) Drifted(app, name string) (*render.Object, []metav1.ManagedFiel
 	return nil, nil
 }
 
-func (e *Engine) addHeld(held map[string]*HeldPrune, o *entry, a *appEntry, now time.Time) {
-	why := o.wait
+// awaitedInWords names the first of the objects that a commit's orphans wait for.
+func (e *Engine) awaitedInWords(a *appEntry, commit string) string {
+	var first *entry
+	for s := range e.awaited(a, commit) {
+		if first == nil || s.key < first.key {
+			first = s
+		}
+	}
+	if first == nil {
+		return "waits for what the same commit brings"
+	}
+	return fmt.Sprintf("waits for %s, which the same commit brings, to become Ready", render.Name(first.id))
+}
+
+func addHeld(held map[string]*HeldPrune, why string, o *entry) {
 	if why == "" {
 		return
 	}
 	h := held[why]
 	if h == nil {
-		h = &HeldPrune{Reason: why, Since: o.orphaned}
+		h = &HeldPrune{Reason: why, Since: o.orphaned, Expected: true}
 		held[why] = h
 	}
 	h.Objects = append(h.Objects, render.Name(o.id))
 	if o.orphaned.Before(h.Since) {
 		h.Since = o.orphaned
 	}
-	h.Expected = o.expects && now.Sub(h.Since) <= a.healthTimeout()
+	h.Expected = h.Expected && o.expects
 }
 
 // healthTimeout is the app's, or the default for an app that is no longer declared.
@@ -198,16 +222,6 @@ func (a *appEntry) healthTimeout() time.Duration {
 		return fleet.Health{}.TimeoutOrDefault()
 	}
 	return a.HealthTimeout
-}
-
-// Apps lists every app that has objects or is desired.
-func (e *Engine) Apps() []string {
-	names := make([]string, 0, len(e.apps))
-	for n := range e.apps {
-		names = append(names, n)
-	}
-	sort.Strings(names)
-	return names
 }
 
 // AppsOf lists the apps that have objects of a kind.
@@ -226,19 +240,23 @@ func (e *Engine) TakeChanged() map[string]bool {
 	return changed
 }
 
-// Kinds lists the kinds that have to be watched: those of every object that is desired or ours.
+// Kinds lists the kinds that have to be watched: those of every object that is desired or ours. The caller
+// leaves the map as it is.
 func (e *Engine) Kinds() map[schema.GroupKind]string {
-	kinds := map[schema.GroupKind]string{}
+	if e.kinds != nil {
+		return e.kinds
+	}
+	e.kinds = make(map[schema.GroupKind]string, len(e.byKind))
 	for gk, entries := range e.byKind {
+		e.kinds[gk] = ""
 		for o := range entries {
 			if o.desired != nil {
-				kinds[gk] = o.desired.Version
+				e.kinds[gk] = o.desired.Version
 				break
 			}
-			kinds[gk] = ""
 		}
 	}
-	return kinds
+	return e.kinds
 }
 
 // Outage tells why nothing can be done at all at the moment: the API server cannot be reached or

@@ -7,9 +7,10 @@ import (
 	"sigs.k8s.io/cli-utils/pkg/object"
 )
 
-// How long a changed record may wait for others to be saved with it. New ids never wait.
+// How long a changed record may wait for others to be saved with it. New ids never wait, and when nothing is
+// going on any more, nothing does (flushWhenIdle). What is lost in a crash is applied again without effect.
 const (
-	saveWithin       = time.Second
+	saveWithin       = 5 * time.Second
 	saveLazilyWithin = 10 * time.Second
 )
 
@@ -65,7 +66,7 @@ func (e *Engine) Unsaved(now time.Time) (b Batch, ok bool) {
 			b[id] = &r
 		}
 	}
-	clear(e.unsaved)
+	e.unsaved = map[object.ObjMetadata]struct{}{}
 	e.flushAt, e.settle, e.saving = time.Time{}, false, true
 	return b, true
 }

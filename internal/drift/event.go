@@ -37,6 +37,8 @@ type Event struct {
 	Live live.View
 	// Lives are the objects of Synced.
 	Lives []live.View
+	// At is when it arrived.
+	At time.Time
 	// ResourceVersion is that of the list, for Synced: what was written later is not in it.
 	ResourceVersion string
 	// Err is why Failed failed, to be put in words by kube.Explain.

@@ -45,7 +45,6 @@ type source struct {
 	resource kube.Resource
 	events   chan<- Event
 	stop     context.CancelFunc
-	kick     chan struct{}
 	done     chan struct{}
 	stopped  bool // guarded by the Watcher
 	log      zerolog.Logger
@@ -60,8 +59,8 @@ type source struct {
 func newSource(opts *Options, r kube.Resource, events chan<- Event, stop context.CancelFunc) *source {
 	return &source{
 		opts: opts, resource: r, events: events, stop: stop,
-		kick: make(chan struct{}, 1), done: make(chan struct{}),
-		log: opts.Log.With().Str("resource", r.GroupResource().String()).Logger(),
+		done: make(chan struct{}),
+		log:  opts.Log.With().Str("resource", r.GroupResource().String()).Logger(),
 	}
 }
 
@@ -202,6 +201,9 @@ func (s *source) observe(obj any) (*observed, error) {
 	o.GetObjectKind().SetGroupVersionKind(s.resource.GroupVersionKind)
 	id := object.ObjMetadata{GroupKind: s.resource.GroupKind(), Namespace: o.GetNamespace(), Name: o.GetName()}
 	view := live.Observe(o, s.opts.Manager, s.opts.Ignore(id))
+	if s.opts.Applied(id, view.Fingerprint) {
+		view.Managed = nil
+	}
 	return &observed{
 		ObjectMeta: metav1.ObjectMeta{Namespace: id.Namespace, Name: id.Name, ResourceVersion: view.ResourceVersion},
 		view:       view,
@@ -242,7 +244,7 @@ func (s *source) reset() {
 	s.pauses = 0
 }
 
-// pause waits before the next attempt, until ctx ends or somebody calls Retry.
+// pause waits before the next attempt, or until ctx ends.
 func (s *source) pause(ctx context.Context, longest time.Duration) {
 	s.mu.Lock()
 	d := min(firstPause<<min(s.pauses, 10), longest)
@@ -254,12 +256,11 @@ func (s *source) pause(ctx context.Context, longest time.Duration) {
 	select {
 	case <-ctx.Done():
 	case <-timer.C:
-	case <-s.kick:
 	}
 }
 
 func (s *source) send(ctx context.Context, e Event) {
-	e.Resource = s.resource
+	e.Resource, e.At = s.resource, time.Now()
 	select {
 	case s.events <- e:
 	case <-ctx.Done():

@@ -25,6 +25,10 @@ type Options struct {
 	// Ignore returns the JSON pointers that do not count in an object (see Observe). It is called
 	// from several goroutines, for every object that arrives. Nil ignores nothing.
 	Ignore func(object.ObjMetadata) []string
+	// Applied tells whether an object has the fingerprint that it got from our last apply; it is called as
+	// Ignore is. Of such an object nobody will ask who owns which field, and the answer, larger than all the
+	// rest, is dropped at once. Nil knows of none.
+	Applied func(id object.ObjMetadata, fingerprint string) bool
 	// Buffer is how many events wait for the consumer before the watches wait too; default 256.
 	Buffer int
 	// Log gets what happens to the watches.
@@ -50,6 +54,9 @@ func NewWatcher(opts Options) *Watcher {
 	}
 	if opts.Ignore == nil {
 		opts.Ignore = func(object.ObjMetadata) []string { return nil }
+	}
+	if opts.Applied == nil {
+		opts.Applied = func(object.ObjMetadata, string) bool { return false }
 	}
 	return &Watcher{
 		opts:    opts,
@@ -83,19 +90,6 @@ func (w *Watcher) Watch(resources []kube.Resource) {
 	select {
 	case w.changed <- struct{}{}:
 	default: // Run will look anyway
-	}
-}
-
-// Retry makes a watch that failed try again now: after its CustomResourceDefinition was established, or a
-// permission granted.
-func (w *Watcher) Retry(gr schema.GroupResource) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if s, ok := w.running[gr]; ok {
-		select {
-		case s.kick <- struct{}{}:
-		default: // it has been told already
-		}
 	}
 }
 

@@ -303,7 +303,6 @@ func TestDefinitionComesAndGoes(t *testing.T) {
 	failedAt := time.Now()
 
 	b.apply(widgets)
-	b.watcher.Retry(r.GroupResource())
 	if e := b.next(Synced, ""); len(e.Lives) != 0 {
 		t.Errorf("got %+v", e.Lives)
 	}

@@ -32,9 +32,9 @@ func (l *loader) dependencies() {
 }
 
 func (l *loader) dependProblem(f *foundApp, index int, format string, args ...any) {
-	r := &report{lines: f.report.lines}
+	r := &report{lines: f.lines}
 	r.fail(fmt.Sprintf("spec.dependsOn[%d]", index), format, args...)
-	l.problems(r, f.path, KindApp, f.app.Name)
+	l.fleet.Problems = append(l.fleet.Problems, r.problems(f.path, KindApp, f.app.Name)...)
 }
 
 // cycles walks the dependencies depth first, each app once. An app met again while it is still on the

@@ -3,9 +3,10 @@
 // many replicas.
 //
 // Everything here is a function of its arguments. Load reads a tree.Tree, which is one commit or one
-// directory, and returns a Fleet; Place, PlacedOn, Drained, Frozen and the App's Overlay answer from
+// directory, and returns a Fleet; Place, Drained, Frozen and the App's Overlay answer from
 // that value alone. There is no clock, no network and no order of arrival in it, so every agent, the
-// preview of a pull request and the tests get the same answer from the same commit.
+// preview of a pull request and the tests get the same answer from the same commit. A Loader gives the
+// same as Load and remembers what the last commits declared, so that a commit costs what it changed.
 //
 // Decoding is strict. A walker goes over the YAML nodes and the Go types at once, so that an unknown
 // field, a wrong type or a bad value is reported with its file and line, and all of them, not the

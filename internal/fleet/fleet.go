@@ -17,6 +17,9 @@ type Fleet struct {
 	// Clusters and Apps, and is unknown rather than absent: see AppUnknown and ClusterUnknown. An app
 	// whose dependsOn is wrong has a Problem and is in Apps nevertheless, so that it is still healed.
 	Problems []Problem
+
+	// placer remembers placements; nil in a Fleet made by hand.
+	placer *placer
 }
 
 // Cluster finds a cluster with a good file by its name.

@@ -30,8 +30,27 @@ var kustomizationFiles = []string{"kustomization.yaml", "kustomization.yml", "Ku
 // It returns ErrNoFleet if there is none, a *BrokenError if fleet.yaml cannot be used, and the tree's
 // own error, wrapped, if a folder cannot be listed. In all three cases nothing is known about any
 // placement. Every other fault is a Problem of its file and touches no other file.
-func Load(t tree.Tree) (*Fleet, error) {
-	l := &loader{tree: t, fleet: &Fleet{}}
+func Load(t tree.Tree) (*Fleet, error) { return NewLoader().Load(t) }
+
+// loader collects a Fleet.
+type loader struct {
+	tree  tree.Tree
+	memo  *memo
+	fleet *Fleet
+	found []foundApp
+}
+
+// foundApp is an app that has been found, good or broken.
+type foundApp struct {
+	app  *App // Name is empty if it could not be read
+	path string
+	// lines are those of the fields that are judged once all apps are known.
+	lines map[string]int
+	bad   bool
+}
+
+// load reads the whole fleet.
+func (l *loader) load() (*Fleet, error) {
 	root, err := l.list(".")
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("load fleet: %w: %w", ErrNoFleet, err)
@@ -41,22 +60,31 @@ func Load(t tree.Tree) (*Fleet, error) {
 	}
 	found := false
 	for _, entry := range root {
+		var d declared
 		switch entry.Name {
 		case settingsFile:
-			l.settings(entry)
+			d = l.settings(entry)
+			l.fleet.Settings = *d.settings
 		case "fleet.yml":
 			// To pass over it would be to pass over a drain.
-			l.fleet.Problems = append(l.fleet.Problems, Problem{Path: entry.Name, Message: "must be named " + settingsFile, Kind: KindFleet})
+			d.problems = []Problem{{Path: entry.Name, Message: "must be named " + settingsFile, Kind: KindFleet}}
 		case clustersDir:
-			err = l.clusters(entry)
+			if err = folder(entry); err == nil {
+				d, err = l.memo.once(clustersDir, entry.Hash, l.clusters)
+			}
 		case appsDir:
-			err = l.apps(entry)
+			if err = folder(entry); err == nil {
+				d, err = l.apps(entry)
+			}
 		default:
 			continue
 		}
 		if err != nil {
 			return nil, fmt.Errorf("load fleet: %w", err)
 		}
+		l.fleet.Clusters = append(l.fleet.Clusters, d.clusters...)
+		l.fleet.Problems = append(l.fleet.Problems, d.problems...)
+		l.found = append(l.found, d.apps...)
 		found = true
 	}
 	if !found {
@@ -67,19 +95,15 @@ func Load(t tree.Tree) (*Fleet, error) {
 	return l.finish()
 }
 
-// loader collects a Fleet.
-type loader struct {
-	tree  tree.Tree
-	fleet *Fleet
-	found []foundApp
-}
-
-// foundApp is an app that has been found, good or broken.
-type foundApp struct {
-	app    *App // Name is empty if it could not be read
-	path   string
-	report *report
-	bad    bool
+// ParseSettings decodes the content of a fleet.yaml as Load does. All that is wrong with it is in a
+// *BrokenError.
+func ParseSettings(data []byte) (Settings, error) {
+	var s Settings
+	r := decode(data, &s)
+	if problems := r.problems(settingsFile, KindFleet, s.Name); len(problems) > 0 {
+		return Settings{}, &BrokenError{Problems: problems}
+	}
+	return s, nil
 }
 
 // list lists a folder.
@@ -91,39 +115,54 @@ func (l *loader) list(dir string) ([]tree.Entry, error) {
 	return entries, nil
 }
 
-// decode reads and decodes one file; the report says what is wrong, a failure to read included.
-func (l *loader) decode(file string, doc document) *report {
-	failed := func(format string, args ...any) *report {
-		r := &report{}
-		r.failAt(0, "", format, args...)
-		return r
+// file finds what one file declares. entry is the file's in its folder; declare is given a function that
+// decodes the content, or reports why there is none.
+func (l *loader) file(file string, entry tree.Entry, declare func(decode func(document) *report) declared) declared {
+	failed := func(format string, args ...any) declared {
+		d := declare(func(document) *report {
+			r := &report{}
+			r.failAt(0, "", format, args...)
+			return r
+		})
+		d.passing = true
+		return d
 	}
-	entry, err := l.tree.Stat(file)
-	switch {
-	case err != nil:
-		return failed("cannot be read: %v", err)
-	case !entry.Mode.IsRegular():
-		return failed("is not a regular file")
-	case entry.Size > maxFileSize:
-		return failed("is larger than %d bytes", maxFileSize)
+	link := !entry.Mode.IsRegular()
+	if link {
+		var err error
+		if entry, err = l.tree.Stat(file); err != nil {
+			return failed("cannot be read: %v", err)
+		}
+		if !entry.Mode.IsRegular() {
+			return failed("is not a regular file")
+		}
 	}
-	data, err := l.tree.ReadFile(file)
-	if err != nil {
-		return failed("cannot be read: %v", err)
-	}
-	return decode(data, doc)
+	d, _ := l.memo.once(file, entry.Hash, func() (declared, error) {
+		data, err := l.tree.ReadFile(file)
+		if err != nil {
+			return failed("cannot be read: %v", err), nil
+		}
+		return declare(func(doc document) *report { return decode(data, doc) }), nil
+	})
+	d.passing = d.passing || link
+	return d
 }
 
 // problems turns a report into Problems of a file.
-func (l *loader) problems(r *report, file, kind, name string) {
+func (r *report) problems(file, kind, name string) []Problem {
+	var ps []Problem
 	for _, issue := range r.issues {
-		l.fleet.Problems = append(l.fleet.Problems, Problem{Path: file, Line: issue.line, Message: issue.message, Kind: kind, Name: name})
+		ps = append(ps, Problem{Path: file, Line: issue.line, Message: issue.message, Kind: kind, Name: name})
 	}
+	return ps
 }
 
-func (l *loader) settings(entry tree.Entry) {
-	s := &l.fleet.Settings
-	l.problems(l.decode(entry.Name, s), entry.Name, KindFleet, s.Name)
+func (l *loader) settings(entry tree.Entry) declared {
+	return l.file(entry.Name, entry, func(decode func(document) *report) declared {
+		s := &Settings{}
+		r := decode(s)
+		return declared{settings: s, problems: r.problems(entry.Name, KindFleet, s.Name)}
+	})
 }
 
 // folder refuses a clusters or apps that is no real folder: to skip it would make everything below it absent.
@@ -135,108 +174,131 @@ func folder(entry tree.Entry) error {
 }
 
 // clusters loads clusters/*/cluster.yaml. A folder without that file is no cluster.
-func (l *loader) clusters(top tree.Entry) error {
-	if err := folder(top); err != nil {
-		return err
-	}
+func (l *loader) clusters() (declared, error) {
+	var all declared
 	entries, err := l.list(clustersDir)
 	if err != nil {
-		return err
+		return all, err
 	}
 	for _, entry := range entries {
 		dir := path.Join(clustersDir, entry.Name)
 		switch {
 		case entry.IsDir():
-			files, err := l.list(dir)
+			d, err := l.memo.once(dir, entry.Hash, func() (declared, error) { return l.cluster(dir, entry.Name) })
 			if err != nil {
-				return err
+				return all, err
 			}
-			l.cluster(dir, entry.Name, files)
+			all.add(d)
 		case entry.Mode&fs.ModeSymlink != 0:
+			all.passing = true
 			if target, err := l.tree.Stat(dir); err != nil || target.IsDir() {
-				l.clusterProblem(dir, entry.Name, "is a symbolic link: a cluster's folder must be a real one")
+				all.add(clusterProblem(dir, entry.Name, "is a symbolic link: a cluster's folder must be a real one"))
 			}
 		}
 	}
-	return nil
+	return all, nil
 }
 
 // cluster loads one cluster and its implicit app, if there is one.
-func (l *loader) cluster(dir, name string, files []tree.Entry) {
-	has := func(names ...string) bool {
-		return slices.ContainsFunc(files, func(e tree.Entry) bool { return slices.Contains(names, e.Name) && !e.IsDir() })
+func (l *loader) cluster(dir, name string) (declared, error) {
+	files, err := l.list(dir)
+	if err != nil {
+		return declared{}, err
 	}
-	file := path.Join(dir, clusterFile)
-	if !has(clusterFile) {
-		if has("cluster.yml") {
-			l.clusterProblem(path.Join(dir, "cluster.yml"), name, "must be named "+clusterFile)
+	find := func(names ...string) int {
+		return slices.IndexFunc(files, func(e tree.Entry) bool { return slices.Contains(names, e.Name) && !e.IsDir() })
+	}
+	file, i := path.Join(dir, clusterFile), find(clusterFile)
+	if i < 0 {
+		if find("cluster.yml") >= 0 {
+			return clusterProblem(path.Join(dir, "cluster.yml"), name, "must be named "+clusterFile), nil
 		}
-		return
+		return declared{}, nil
 	}
-	c := &Cluster{}
-	r := l.decode(file, c)
-	r.judgeValues()
-	if c.Name != "" && c.Name != name {
-		r.fail("metadata.name", "must be the name of the folder, %s, is %s", quote(name), quote(c.Name))
-	}
-	if len(r.issues) == 0 {
-		l.fleet.Clusters = append(l.fleet.Clusters, c)
-	}
-	l.problems(r, file, KindCluster, name)
-	if has(kustomizationFiles...) {
-		l.found = append(l.found, foundApp{path: file, report: &report{}, app: &App{
+	d := l.file(file, files[i], func(decode func(document) *report) declared {
+		c := &Cluster{}
+		r := decode(c)
+		r.judgeValues()
+		if c.Name != "" && c.Name != name {
+			r.fail("metadata.name", "must be the name of the folder, %s, is %s", quote(name), quote(c.Name))
+		}
+		d := declared{problems: r.problems(file, KindCluster, name)}
+		if len(r.issues) == 0 {
+			d.clusters = []*Cluster{c}
+		}
+		d.apps = []foundApp{{path: file, app: &App{
 			TypeMeta: TypeMeta{APIVersion: APIVersion, Kind: KindApp},
 			Metadata: Metadata{Name: implicitApp + name},
 			Dir:      dir,
 			Implicit: true,
-		}})
+		}}}
+		return d
+	})
+	if find(kustomizationFiles...) < 0 {
+		d.apps = nil
 	}
+	return d, nil
 }
 
-func (l *loader) clusterProblem(file, name, message string) {
-	l.fleet.Problems = append(l.fleet.Problems, Problem{Path: file, Message: message, Kind: KindCluster, Name: name})
+func clusterProblem(file, name, message string) declared {
+	return declared{problems: []Problem{{Path: file, Message: message, Kind: KindCluster, Name: name}}}
 }
 
-// apps loads every app.yaml below apps, in apps' own folders too. Links to folders are not followed:
-// what they lead to is found where it really is.
-func (l *loader) apps(top tree.Entry) error {
-	if err := folder(top); err != nil {
-		return err
-	}
-	pending := []string{appsDir}
-	for len(pending) > 0 {
-		dir := pending[len(pending)-1]
-		pending = pending[:len(pending)-1]
-		entries, err := l.list(dir)
+// apps loads every app.yaml in and below a folder, in apps' own folders too. Links to folders are not
+// followed: what they lead to is found where it really is.
+func (l *loader) apps(dir tree.Entry) (declared, error) {
+	return l.memo.once(dir.Path, dir.Hash, func() (declared, error) {
+		var all declared
+		entries, err := l.list(dir.Path)
 		if err != nil {
-			return err
+			return all, err
 		}
 		for _, entry := range entries {
 			switch {
 			case entry.IsDir():
-				pending = append(pending, path.Join(dir, entry.Name))
+				d, err := l.apps(entry)
+				if err != nil {
+					return all, err
+				}
+				all.add(d)
 			case entry.Name == appFile:
-				l.app(dir)
+				all.add(l.app(dir.Path, entry))
 			}
 		}
-	}
-	return nil
+		return all, nil
+	})
 }
 
 // app loads one app.
-func (l *loader) app(dir string) {
+func (l *loader) app(dir string, entry tree.Entry) declared {
 	file := path.Join(dir, appFile)
-	a := &App{}
-	r := l.decode(file, a)
-	a.Dir = dir
-	r.judgeValues()
-	for i, overlay := range a.Spec.Overlays {
-		if _, err := resolve(dir, overlay.Path); err != nil {
-			r.fail(fmt.Sprintf("spec.overlays[%d].path", i), "%s", err)
+	return l.file(file, entry, func(decode func(document) *report) declared {
+		a := &App{}
+		r := decode(a)
+		a.Dir = dir
+		r.judgeValues()
+		for i, overlay := range a.Spec.Overlays {
+			if _, err := resolve(dir, overlay.Path); err != nil {
+				r.fail(fmt.Sprintf("spec.overlays[%d].path", i), "%s", err)
+			}
+		}
+		return declared{
+			problems: r.problems(file, KindApp, a.Name),
+			apps:     []foundApp{{app: a, path: file, lines: judgedLater(r.lines), bad: len(r.issues) > 0}},
+		}
+	})
+}
+
+// judgedLater keeps the lines of the fields that are judged once all apps are known, and of those
+// around them.
+func judgedLater(lines map[string]int) map[string]int {
+	kept := map[string]int{}
+	for field, line := range lines {
+		if field == "metadata" || field == "metadata.name" || field == "spec" || strings.HasPrefix(field, "spec.dependsOn") {
+			kept[field] = line
 		}
 	}
-	l.problems(r, file, KindApp, a.Name)
-	l.found = append(l.found, foundApp{app: a, path: file, report: r, bad: len(r.issues) > 0})
+	return kept
 }
 
 // uniqueNames refuses apps that share a name: neither wins, since the loser's objects would be pruned.
@@ -260,9 +322,9 @@ func (l *loader) uniqueNames() {
 			}
 			f := &l.found[i]
 			f.bad = true
-			r := &report{lines: f.report.lines}
+			r := &report{lines: f.lines}
 			r.fail("metadata.name", "the name %s is also that of %s", quote(name), where)
-			l.problems(r, f.path, KindApp, name)
+			l.fleet.Problems = append(l.fleet.Problems, r.problems(f.path, KindApp, name)...)
 		}
 	}
 }

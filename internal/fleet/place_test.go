@@ -170,24 +170,7 @@ func TestPlace(t *testing.T) {
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
-			agrees(t, &test.fleet, app, got)
 		})
-	}
-}
-
-// agrees checks that PlacedOn says of each cluster what Place says of all.
-func agrees(t interface{ Errorf(string, ...any) }, f *Fleet, a *App, placed Placed) {
-	for _, c := range f.Clusters {
-		on, share, err := f.PlacedOn(a, c.Name)
-		if err != nil {
-			t.Errorf("PlacedOn(%s): %v", c.Name, err)
-		}
-		if want := slices.Contains(placed.Clusters, c.Name); on != want {
-			t.Errorf("PlacedOn(%s) = %v, want %v", c.Name, on, want)
-		}
-		if want, ok := placed.Replicas[c.Name]; ok != (share != nil) || ok && want != *share {
-			t.Errorf("PlacedOn(%s): share %v, want %d (%v)", c.Name, share, want, ok)
-		}
 	}
 }
 
@@ -213,9 +196,6 @@ func TestPlaceImplicit(t *testing.T) {
 			if diff := cmp.Diff(test.want, got.Clusters); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
-			if !test.fails {
-				agrees(t, &test.fleet, app, got)
-			}
 		})
 	}
 }
@@ -233,21 +213,8 @@ func TestPlaceUnknown(t *testing.T) {
 			if _, err := f.Place(a); err == nil || err.Error() != want {
 				t.Errorf("got %v", err)
 			}
-			if _, _, err := f.PlacedOn(a, "a"); err == nil || err.Error() != want {
-				t.Errorf("PlacedOn: got %v", err)
-			}
 		})
 	}
-	t.Run("on the cluster itself", func(t *testing.T) {
-		if _, _, err := f.PlacedOn(&App{}, "b"); err == nil || !strings.Contains(err.Error(), "clusters/b/cluster.yaml:3: spec: broken") {
-			t.Errorf("got %v", err)
-		}
-	})
-	t.Run("on a cluster that is not there", func(t *testing.T) {
-		if _, _, err := f.PlacedOn(&App{}, "c"); err == nil || err.Error() != `cluster "c": there is no clusters/c/cluster.yaml` {
-			t.Errorf("got %v", err)
-		}
-	})
 }
 
 // drawFleet draws a fleet of up to 12 clusters, some of them drained in one way or another.
@@ -307,7 +274,6 @@ func TestPlaceProperties(t *testing.T) {
 	t.Run("every agent has the same answer", rapid.MakeCheck(func(t *rapid.T) {
 		f, a := drawFleet(t), drawApp(t)
 		want := place(t, f, a)
-		agrees(t, f, a, want)
 		shuffled := &Fleet{Settings: f.Settings, Clusters: rapid.Permutation(f.Clusters).Draw(t, "order")}
 		if diff := cmp.Diff(want, place(t, shuffled, a)); diff != "" {
 			t.Fatalf("the order of the clusters matters:\n%s", diff)
@@ -523,20 +489,9 @@ func largeFleet() *Fleet {
 func BenchmarkPlace(b *testing.B) {
 	f := largeFleet()
 	for b.Loop() {
+		f.placer = newPlacer(f)
 		for _, a := range f.Apps {
 			if _, err := f.Place(a); err != nil {
-				b.Fatal(err)
-			}
-		}
-	}
-}
-
-// BenchmarkPlacedOn does what one agent of that fleet does for one commit.
-func BenchmarkPlacedOn(b *testing.B) {
-	f := largeFleet()
-	for b.Loop() {
-		for _, a := range f.Apps {
-			if _, _, err := f.PlacedOn(a, "c0500"); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -39,7 +39,7 @@ func (m memTree) Stat(name string) (tree.Entry, error) {
 	if err != nil {
 		return tree.Entry{}, fmt.Errorf("stat %s: %w", name, err)
 	}
-	return tree.Entry{Name: path.Base(name), Path: name, Mode: info.Mode().Type(), Size: info.Size()}, nil
+	return tree.Entry{Name: path.Base(name), Path: name, Mode: info.Mode().Type()}, nil
 }
 
 func (m memTree) ReadFile(name string) ([]byte, error) {
@@ -60,13 +60,6 @@ func (m memTree) ReadDir(name string) ([]tree.Entry, error) {
 	var entries []tree.Entry
 	for _, e := range list {
 		entry := tree.Entry{Name: e.Name(), Path: path.Join(name, e.Name()), Mode: e.Type()}
-		if e.Type()&fs.ModeSymlink == 0 && !e.IsDir() {
-			info, err := e.Info()
-			if err != nil {
-				return nil, err
-			}
-			entry.Size = info.Size()
-		}
 		entries = append(entries, entry)
 	}
 	return entries, nil
@@ -84,8 +77,8 @@ type flatTree struct {
 func indexed(files fstest.MapFS) flatTree {
 	f := flatTree{memTree: memTree{files: files}, dirs: map[string][]tree.Entry{}}
 	seen := map[string]bool{}
-	for name, data := range files {
-		entry := tree.Entry{Name: path.Base(name), Path: name, Size: int64(len(data.Data))}
+	for name := range files {
+		entry := tree.Entry{Name: path.Base(name), Path: name}
 		for name != "." && !seen[name] {
 			seen[name] = true
 			dir := path.Dir(name)
@@ -98,7 +91,7 @@ func indexed(files fstest.MapFS) flatTree {
 }
 
 func (f flatTree) Stat(name string) (tree.Entry, error) {
-	return tree.Entry{Name: path.Base(name), Path: name, Size: int64(len(f.files[name].Data))}, nil
+	return tree.Entry{Name: path.Base(name), Path: name}, nil
 }
 
 func (f flatTree) ReadFile(name string) ([]byte, error) { return f.files[name].Data, nil }

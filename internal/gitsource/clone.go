@@ -17,12 +17,12 @@ import (
 func (s *Source) replace(ctx context.Context, l *link, a *Attempt, why error) error {
 	if l == nil || l.used {
 		var err error
-		if l, err = s.dial(ctx, "clone"); err != nil {
+		if l, err = s.dial(ctx, "clone", a); err != nil {
 			return err
 		}
 		defer l.close()
 	}
-	tip := l.ad.tip
+	tip := l.tip
 	full := errors.Is(why, errUndecided)
 	for _, base := range s.bases() {
 		full = full || base != tip
@@ -39,7 +39,7 @@ func (s *Source) replace(ctx context.Context, l *link, a *Attempt, why error) er
 		return s.remember(ctx, tip, err)
 	}
 	if repaired {
-		a.Changed = true // those who could not read are told to try again
+		a.Changed, a.news = true, true // those who could not read are told to try again
 		s.options.Log.Info().Str("commit", tip.String()).Msg("the data dir was repaired by a fresh clone")
 	}
 	return nil
@@ -48,7 +48,7 @@ func (s *Source) replace(ctx context.Context, l *link, a *Attempt, why error) er
 // cloneAndSwap clones beside the current store, verifies the branch's commit in the clone, and makes it
 // the current store.
 func (s *Source) cloneAndSwap(ctx context.Context, l *link, a *Attempt, full bool) (err error) {
-	st, name, err := s.clone(l, a, full)
+	st, name, err := s.clone(l, full)
 	if err != nil {
 		return err
 	}
@@ -57,11 +57,11 @@ func (s *Source) cloneAndSwap(ctx context.Context, l *link, a *Attempt, full boo
 			s.discard(st)
 		}
 	}()
-	v, err := s.check(ctx, st, l.ad.tip, full)
+	v, err := s.check(ctx, st, l.tip, full)
 	if err != nil {
 		return err
 	}
-	head, err := newSnapshot(st, s, s.blobs, l.ad.tip, s.options.Path)
+	head, err := newSnapshot(st, s, s.blobs, l.tip, s.options.Path)
 	if err != nil {
 		return err
 	}
@@ -112,19 +112,17 @@ func (s *Source) discard(st *store) {
 }
 
 // clone makes a new store with the branch's commit, and all its history if full.
-func (s *Source) clone(l *link, a *Attempt, full bool) (*store, string, error) {
+func (s *Source) clone(l *link, full bool) (*store, string, error) {
 	name := time.Now().UTC().Format("20060102T150405.000000000")
 	st, err := createStore(s.storeDir(name), s.options.Branch)
 	if err != nil {
 		return nil, "", s.local(err)
 	}
-	w := wanted{}
+	w := wanted{tip: l.tip}
 	if !full {
 		w.depth = 1
 	}
-	n, err := l.fetch("clone", st, w)
-	a.Received += n
-	if err != nil {
+	if err := l.fetch("clone", st, w); err != nil {
 		s.discard(st)
 		return nil, "", err
 	}
@@ -151,13 +149,13 @@ func (s *Source) Snapshot(ctx context.Context, commit string) (*Snapshot, error)
 	if snap, err := s.lookup(h); snap != nil || err != nil {
 		return snap, err
 	}
-	l, err := s.dial(ctx, "clone")
+	l, err := s.dial(ctx, "clone", new(Attempt))
 	if err != nil {
 		return nil, err
 	}
 	defer l.close()
 	if st := s.currentStore(); st != nil && st.complete() {
-		here, err := st.has(l.ad.tip)
+		here, err := st.has(l.tip)
 		if err != nil {
 			return nil, err
 		}
@@ -192,8 +190,7 @@ func (s *Source) lookup(h plumbing.Hash) (*Snapshot, error) {
 
 // deepen clones the whole branch to find h in it. The clone becomes the current store if the head is in it.
 func (s *Source) deepen(ctx context.Context, l *link, h plumbing.Hash) (*Snapshot, error) {
-	var a Attempt
-	st, name, err := s.clone(l, &a, true)
+	st, name, err := s.clone(l, true)
 	if err != nil {
 		return nil, err
 	}
@@ -202,7 +199,7 @@ func (s *Source) deepen(ctx context.Context, l *link, h plumbing.Hash) (*Snapsho
 	s.mu.Unlock()
 	kept := false
 	if head != nil {
-		r, err := relate(ctx, st, l.ad.tip, plumbing.NewHash(head.Commit))
+		r, err := relate(ctx, st, l.tip, plumbing.NewHash(head.Commit))
 		if err == nil && r == descends {
 			kept, err = s.keep(st, name, next)
 		}

@@ -2,7 +2,6 @@ package gitsource
 
 import (
 	"fmt"
-	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -74,8 +73,8 @@ func TestWhatAPollAndAFetchCost(t *testing.T) {
 	connections := map[string]bool{}
 	for _, r := range requests {
 		connections[r.Remote] = true
-		if r.Method != http.MethodGet || r.UserAgent != "holdfast/test" {
-			t.Errorf("%s %s by %q", r.Method, r.Path, r.UserAgent)
+		if r.Command != "ls-refs" || r.UserAgent != "holdfast/test" {
+			t.Errorf("%s %s %s by %q", r.Method, r.Path, r.Command, r.UserAgent)
 		}
 	}
 	if len(connections) != 1 {
@@ -89,7 +88,7 @@ func TestWhatAPollAndAFetchCost(t *testing.T) {
 	var sent int64
 	posts := 0
 	for _, r := range f.server.Requests() {
-		if r.Method == http.MethodPost {
+		if r.Command == "fetch" {
 			posts++
 			sent += r.Sent
 		}

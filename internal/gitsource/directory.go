@@ -5,16 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/go-git/go-git/v5/plumbing"
 )
 
-// directory is a parsed tree object.
+// directory is a parsed tree object, sorted by name. (Git sorts a folder as if its name ended with a slash.)
 type directory struct {
 	entries []treeEntry
-	byName  map[string]int
 }
 
 type treeEntry struct {
@@ -24,7 +24,7 @@ type treeEntry struct {
 }
 
 func (d *directory) entry(name string) (treeEntry, bool) {
-	i, ok := d.byName[name]
+	i, ok := slices.BinarySearchFunc(d.entries, name, func(e treeEntry, name string) int { return strings.Compare(e.name, name) })
 	if !ok {
 		return treeEntry{}, false
 	}
@@ -34,7 +34,7 @@ func (d *directory) entry(name string) (treeEntry, bool) {
 // parseTree reads a tree object: mode, space, name, NUL and 20 bytes of id per entry. Names that
 // could mean another place are refused.
 func parseTree(b []byte) (*directory, error) {
-	d := &directory{byName: map[string]int{}}
+	d := &directory{}
 	for len(b) > 0 {
 		modeText, rest, ok := bytes.Cut(b, []byte{' '})
 		if !ok || len(modeText) > 7 {
@@ -65,11 +65,14 @@ func parseTree(b []byte) (*directory, error) {
 		default:
 			return nil, fmt.Errorf("entry %q has an unknown mode %s", e.name, modeText)
 		}
-		if _, twice := d.byName[e.name]; twice {
-			return nil, fmt.Errorf("entry %q is there twice", e.name)
-		}
-		d.byName[e.name] = len(d.entries)
 		d.entries = append(d.entries, e)
+	}
+	d.entries = slices.Clip(d.entries)
+	slices.SortFunc(d.entries, func(a, b treeEntry) int { return strings.Compare(a.name, b.name) })
+	for i := 1; i < len(d.entries); i++ {
+		if name := d.entries[i].name; name == d.entries[i-1].name {
+			return nil, fmt.Errorf("entry %q is there twice", name)
+		}
 	}
 	return d, nil
 }

@@ -1,9 +1,11 @@
 // Package gitsource follows one branch of one repository and hands out its commits as read-only trees.
 //
 // A Source owns a data dir with a bare repository and state.json. A poll asks the server for the
-// branch's commit (one request) and stops there when it is the one already known. A new commit is
-// fetched without a depth, so that only it and its objects travel and its ancestry can be checked; the
-// first clone has depth 1. Only a verified commit becomes the head: it must be readable, hold the
+// branch's commit and stops there when it is the one already known. With protocol version 2 that is one
+// small request, whatever other refs there are: what the server speaks is remembered until an answer
+// puts it in doubt (Remote). A server that only speaks an older version sends the list of all its refs. A
+// new commit is fetched without a depth, so that only it and its objects travel and its ancestry can be
+// checked; the first clone has depth 1. Only a verified commit becomes the head: it must be readable, hold the
 // fleet's directory, and descend from the last verified commit and from the one that the cluster has
 // recorded (SetBase). A branch that was rewritten is refused until its own fleet.yaml acknowledges it.
 //

@@ -85,7 +85,7 @@ func (e *PathError) Error() string {
 type tooLargeError struct{ size, limit int64 }
 
 func (e *tooLargeError) Error() string {
-	return fmt.Sprintf("%d bytes are more than the limit of %d", e.size, e.limit)
+	return fmt.Sprintf("%d bytes are more than the %d that a file may have", e.size, e.limit)
 }
 
 // failure is a problem whose kind is known where it happens.

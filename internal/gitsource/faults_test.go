@@ -45,14 +45,14 @@ func TestFaultsAreNamedAndPass(t *testing.T) {
 	}{
 		{"server error", func(f *fixture) { f.server.AddFault(gittest.Fault{Status: 503, Body: "down for repair"}) }, nil, KindServer, "down for repair"},
 		{"server error in the fetch", func(f *fixture) {
-			f.server.AddFault(gittest.Fault{Status: 500, Method: "POST"})
+			f.server.AddFault(gittest.Fault{Status: 500, Command: "fetch"})
 		}, nil, KindServer, "500"},
 		{"too many requests", func(f *fixture) { f.server.AddFault(gittest.Fault{Status: 429}) }, nil, KindServer, "429"},
-		{"cut in the list of refs", func(f *fixture) { f.server.AddFault(gittest.Fault{CutAfter: 60, Method: "GET"}) }, nil, KindCut, "broke"},
-		{"cut in mid-pack", func(f *fixture) { f.server.AddFault(gittest.Fault{CutAfter: 150, Method: "POST"}) }, nil, KindCut, "broke"},
+		{"cut in the list of refs", func(f *fixture) { f.server.AddFault(gittest.Fault{CutAfter: 60}) }, nil, KindCut, "broke"},
+		{"cut in mid-pack", func(f *fixture) { f.server.AddFault(gittest.Fault{CutAfter: 150, Command: "fetch"}) }, nil, KindCut, "broke"},
 		{"never answers", func(f *fixture) { f.server.AddFault(gittest.Fault{Hang: true}) }, nil, KindTimeout, "stopped answering"},
 		{"never answers the fetch", func(f *fixture) {
-			f.server.AddFault(gittest.Fault{Hang: true, Method: "POST"})
+			f.server.AddFault(gittest.Fault{Hang: true, Command: "fetch"})
 		}, nil, KindTimeout, "stopped answering"},
 		{"refused", func(f *fixture) { must(f.t, f.server.Stop()) },
 			func(f *fixture) { must(f.t, f.server.Resume()) }, KindUnreachable, "nothing listens"},
@@ -297,7 +297,7 @@ func (l *lockedBuffer) String() string {
 func TestFirstCloneIsCut(t *testing.T) {
 	t.Parallel()
 	f := setup(t, gittest.Options{})
-	f.server.AddFault(gittest.Fault{CutAfter: 300, Method: "POST", Times: 2})
+	f.server.AddFault(gittest.Fault{CutAfter: 300, Command: "fetch", Times: 2})
 	s := f.run()
 	awaitKind(t, s, KindCut)
 	head, err := f.repo.Head("main")

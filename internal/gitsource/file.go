@@ -13,6 +13,7 @@ import (
 // fileConversation runs git upload-pack on a local repository, so it needs the git program.
 type fileConversation struct {
 	address address
+	count   func() // of a message
 
 	cmd    *exec.Cmd
 	stdin  io.WriteCloser
@@ -40,12 +41,14 @@ func (f *fileConversation) advertise(ctx context.Context) (io.ReadCloser, error)
 			f.cmd.Env = append(f.cmd.Env, e)
 		}
 	}
+	f.cmd.Env = append(f.cmd.Env, "GIT_PROTOCOL="+version2)
 	if f.stdin, err = f.cmd.StdinPipe(); err != nil {
 		return nil, err
 	}
 	if f.stdout, err = f.cmd.StdoutPipe(); err != nil {
 		return nil, err
 	}
+	f.count()
 	f.stderr = &tail{}
 	f.cmd.Stderr = f.stderr
 	if err := f.cmd.Start(); err != nil {
@@ -54,7 +57,8 @@ func (f *fileConversation) advertise(ctx context.Context) (io.ReadCloser, error)
 	return io.NopCloser(&explainedReader{f.stdout, f.explain}), nil
 }
 
-func (f *fileConversation) request(_ context.Context, body []byte) (io.ReadCloser, error) {
+func (f *fileConversation) request(_ context.Context, body []byte, _ bool) (io.ReadCloser, error) {
+	f.count()
 	if _, err := f.stdin.Write(body); err != nil {
 		return nil, f.explain(io.EOF)
 	}

@@ -9,16 +9,17 @@ import (
 // guard ends an operation whose server has been silent for too long.
 type guard struct {
 	idle   time.Duration
+	bytes  *int64
 	timer  *time.Timer
 	cancel context.CancelCauseFunc
 }
 
 // newGuard returns a context that is cancelled with errIdle once nothing has arrived for idle, or
-// with context.DeadlineExceeded after total.
-func newGuard(ctx context.Context, idle, total time.Duration) (context.Context, *guard) {
+// with context.DeadlineExceeded after total. What its readers read is added to bytes.
+func newGuard(ctx context.Context, idle, total time.Duration, bytes *int64) (context.Context, *guard) {
 	ctx, stop := context.WithTimeoutCause(ctx, total, errIdle)
 	ctx, cancel := context.WithCancelCause(ctx)
-	g := &guard{idle: idle}
+	g := &guard{idle: idle, bytes: bytes}
 	g.cancel = func(cause error) { cancel(cause); stop() }
 	g.timer = time.AfterFunc(idle, func() { cancel(errIdle) })
 	return ctx, g
@@ -44,6 +45,7 @@ type guardedReader struct {
 func (r *guardedReader) Read(p []byte) (int, error) {
 	n, err := r.r.Read(p)
 	if n > 0 {
+		*r.g.bytes += int64(n)
 		r.g.timer.Reset(r.g.idle)
 	}
 	return n, err

@@ -108,9 +108,15 @@ type httpConversation struct {
 	address   address
 	creds     credentials
 	agent     string
+	count     func() // of a request
 
-	base  string // where the repository is, redirects followed
-	trust bool   // whether base may have the credentials
+	base       string // where the repository is, redirects followed
+	trust      bool   // whether base may have the credentials
+	redirected bool
+}
+
+func newHTTPConversation(transport *http.Transport, a address, creds credentials, agent string, count func()) *httpConversation {
+	return &httpConversation{transport: transport, address: a, creds: creds, agent: agent, count: count, base: a.base(), trust: true}
 }
 
 const maxRedirects = 5
@@ -120,7 +126,7 @@ func (h *httpConversation) advertise(ctx context.Context) (io.ReadCloser, error)
 	const discovery = "/info/refs"
 	target := h.base + discovery + "?service=git-upload-pack"
 	for range maxRedirects + 1 {
-		resp, err := h.do(ctx, http.MethodGet, target, nil)
+		resp, err := h.do(ctx, http.MethodGet, target, nil, true)
 		if err != nil {
 			return nil, err
 		}
@@ -159,13 +165,14 @@ func (h *httpConversation) follow(from, to *url.URL) error {
 	same := strings.EqualFold(from.Host, to.Host) && from.Scheme == to.Scheme
 	upgrade := strings.EqualFold(from.Hostname(), to.Hostname()) && from.Scheme == "http" && to.Scheme == "https" && to.Port() == ""
 	h.trust = h.trust && (same || upgrade)
+	h.redirected = true
 	to.User, to.RawQuery, to.Fragment = nil, "", ""
 	h.base = strings.TrimSuffix(to.String(), "/info/refs")
 	return nil
 }
 
-func (h *httpConversation) request(ctx context.Context, body []byte) (io.ReadCloser, error) {
-	resp, err := h.do(ctx, http.MethodPost, h.base+"/git-upload-pack", body)
+func (h *httpConversation) request(ctx context.Context, body []byte, v2 bool) (io.ReadCloser, error) {
+	resp, err := h.do(ctx, http.MethodPost, h.base+"/git-upload-pack", body, v2)
 	if err != nil {
 		return nil, err
 	}
@@ -177,15 +184,22 @@ func (h *httpConversation) request(ctx context.Context, body []byte) (io.ReadClo
 
 func (h *httpConversation) close() error { return nil }
 
-func (h *httpConversation) do(ctx context.Context, method, target string, body []byte) (*http.Response, error) {
+func (h *httpConversation) do(ctx context.Context, method, target string, body []byte, v2 bool) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, method, target, bytes.NewReader(body))
 	if err != nil {
 		return nil, fail(KindProtocol, "the repository URL is not valid")
 	}
+	h.count()
 	req.Header.Set("User-Agent", h.agent)
+	if v2 {
+		req.Header.Set("Git-Protocol", version2)
+	}
 	if method == http.MethodPost {
 		req.Header.Set("Content-Type", "application/x-git-upload-pack-request")
 		req.Header.Set("Accept", "application/x-git-upload-pack-result")
+		// Nothing is sent for this entry; it lets the transport try again on a fresh connection when the
+		// server has just closed the idle one. Both requests only read.
+		req.Header["Idempotency-Key"] = nil
 	}
 	if h.trust {
 		switch {

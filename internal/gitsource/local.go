@@ -6,6 +6,8 @@ import (
 
 	git "github.com/go-git/go-git/v5"
 	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/cache"
+	"github.com/go-git/go-git/v5/storage/filesystem"
 )
 
 // OpenLocal returns the commit that rev names (a branch, a tag, an id, HEAD~1; "" is HEAD) in a
@@ -30,7 +32,12 @@ func OpenLocal(repoDir, rev string) (*Snapshot, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find %q in the repository %s: %w", rev, repoDir, err)
 	}
-	st := &store{dir: repoDir, objects: repo.Storer, trees: newLRU[plumbing.Hash, *directory](treeCache)}
+	var objects objectReader = repo.Storer
+	if s, ok := repo.Storer.(*filesystem.Storage); ok {
+		// Otherwise a pack would be opened for each look at an object.
+		objects = filesystem.NewStorageWithOptions(s.Filesystem(), cache.NewObjectLRU(deltaCache), filesystem.Options{KeepDescriptors: true})
+	}
+	st := &store{dir: repoDir, objects: objects, trees: newLRU[plumbing.Hash, *directory](treeCache)}
 	snap, err := newSnapshot(st, nil, newLRU[plumbing.Hash, []byte](blobCache), *h, ".")
 	if err != nil {
 		return nil, fmt.Errorf("read %q in the repository %s: %w", rev, repoDir, err)

@@ -50,21 +50,24 @@ type Options struct {
 
 // Attempt is one poll and what followed from it.
 type Attempt struct {
-	// Start is when it began, Duration how long it took.
+	// Start is when it began, Duration how long it took until its outcome was published.
 	Start    time.Time
 	Duration time.Duration
 	// Commit is the branch's commit at the server, "" if that is unknown.
 	Commit string
 	// Changed tells whether the head moved.
 	Changed bool
-	// Received is how many bytes of packs were fetched.
-	Received int64
+	// Traffic is what it took.
+	Traffic
 	// Err is why it failed; KindOf tells the kind. The last verified commit stays.
 	Err error
+
+	news bool // there is a head to publish: another commit, or the same one in another clone
+	told bool // a head has been published
 }
 
 func (o *Options) validate() (address, error) {
-	a, err := parseAddress(o.URL)
+	a, err := o.validateRemote()
 	if err != nil {
 		return a, err
 	}
@@ -88,17 +91,29 @@ func (o *Options) validate() (address, error) {
 	if o.Poll == 0 {
 		o.Poll = 15 * time.Second
 	}
+	if o.Poll < 0 {
+		return a, errors.New("a time is negative")
+	}
+	if o.MaxPacks == 0 {
+		o.MaxPacks = 50
+	}
+	return a, nil
+}
+
+// validateRemote is the part of validate that is about the server.
+func (o *Options) validateRemote() (address, error) {
+	a, err := parseAddress(o.URL)
+	if err != nil {
+		return a, err
+	}
 	if o.IdleTimeout == 0 {
 		o.IdleTimeout = 30 * time.Second
 	}
 	if o.Timeout == 0 {
 		o.Timeout = time.Hour
 	}
-	if o.Poll < 0 || o.IdleTimeout < 0 || o.Timeout < 0 {
+	if o.IdleTimeout < 0 || o.Timeout < 0 {
 		return a, errors.New("a time is negative")
-	}
-	if o.MaxPacks == 0 {
-		o.MaxPacks = 50
 	}
 	if o.UserAgent == "" {
 		o.UserAgent = "holdfast"

@@ -14,6 +14,7 @@ import (
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/format/idxfile"
 	"github.com/go-git/go-git/v5/plumbing/format/packfile"
+	"golang.org/x/sync/errgroup"
 )
 
 // errBadPack is what a pack that is incomplete or does not match its own checksum gives.
@@ -26,14 +27,14 @@ const packTrailer = sha1.Size
 // deltas of files above core.bigFileThreshold (512 MiB), so an honest server stays below.
 const maxDeltaBase = 1 << 30
 
-// receivePack writes the pack that r delivers into packDir, verifies its checksum and every object's
+// receivePack writes the pack that r delivers into the store, verifies its checksum and every object's
 // id, and adds its index. Nothing is visible to readers until both are complete and on the disk.
 // It returns the pack's size in bytes; an empty answer gives io.ErrUnexpectedEOF.
 //
 // go-git's own index builder reads every object into memory, which a gigabyte file in the repository
 // would turn into a gigabyte of heap; this one streams, and holds only bases of deltas.
-func receivePack(ctx context.Context, r io.Reader, packDir string) (int64, error) {
-	f, err := os.CreateTemp(packDir, "tmp_pack_")
+func receivePack(ctx context.Context, r io.Reader, st *store) (int64, error) {
+	f, err := os.CreateTemp(st.packDir(), "tmp_pack_")
 	if err != nil {
 		return 0, fmt.Errorf("receive pack: %w", err)
 	}
@@ -52,18 +53,24 @@ func receivePack(ctx context.Context, r io.Reader, packDir string) (int64, error
 	if err != nil {
 		return size, err
 	}
-	if err := f.Sync(); err != nil {
+	base := filepath.Join(st.packDir(), "pack-"+hex.EncodeToString(sum))
+	// Both are on the disk before either gets its name. Waiting for them together is one wait: the file
+	// system writes its journal once.
+	var syncing errgroup.Group
+	syncing.Go(f.Sync)
+	syncing.Go(func() error { return writeIndex(index, base+".idx.tmp") })
+	if err := syncing.Wait(); err != nil {
 		return size, fmt.Errorf("receive pack: %w", err)
 	}
-	base := filepath.Join(packDir, "pack-"+hex.EncodeToString(sum))
 	if err := os.Rename(f.Name(), base+".pack"); err != nil {
 		return size, fmt.Errorf("receive pack: %w", err)
 	}
 	keep = true
 	// The index comes last: a pack without one is invisible.
-	if err := writeIndex(index, base+".idx"); err != nil {
-		return size, err
+	if err := os.Rename(base+".idx.tmp", base+".idx"); err != nil {
+		return size, fmt.Errorf("receive pack: %w", err)
 	}
+	st.add(base+".pack", index)
 	return size, nil
 }
 
@@ -102,9 +109,8 @@ func copyPack(f *os.File, r io.Reader) (sum []byte, size int64, err error) {
 	return sum, size, nil
 }
 
-func writeIndex(index *idxfile.MemoryIndex, path string) (err error) {
-	tmp := path + ".tmp"
-	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+func writeIndex(index *idxfile.MemoryIndex, path string) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
 		return fmt.Errorf("write pack index: %w", err)
 	}
@@ -114,9 +120,6 @@ func writeIndex(index *idxfile.MemoryIndex, path string) (err error) {
 	}
 	if closeErr := f.Close(); err == nil {
 		err = closeErr
-	}
-	if err == nil {
-		err = os.Rename(tmp, path)
 	}
 	if err != nil {
 		return fmt.Errorf("write pack index: %w", err)

@@ -10,127 +10,40 @@ import (
 	"github.com/go-git/go-git/v5/plumbing"
 )
 
-// link is one conversation with the server, from its advertisement on.
-type link struct {
-	ad      advert
-	conv    conversation
-	ctx     context.Context // of the conversation: it ends with the link
-	guard   *guard
-	agent   string
-	address address
-	secrets []string
-	used    bool
-}
-
-// dial asks the server what it has. It reads the credentials anew. Its errors are classified.
-func (s *Source) dial(ctx context.Context, op string) (*link, error) {
-	creds, err := readCredentials(s.options.CredentialsDir)
+// dial asks the server for the branch's commit. Its errors are classified.
+func (s *Source) dial(ctx context.Context, op string, a *Attempt) (*link, error) {
+	name := "refs/heads/" + s.options.Branch
+	l, err := s.remote.dial(ctx, op, &a.Traffic, name)
 	if err != nil {
-		return nil, &Error{Kind: KindCredentials, Op: op, URL: s.address.String(), Reason: scrub(oneLine(err.Error()), nil)}
-	}
-	creds = creds.with(s.address)
-	ctx, g := newGuard(ctx, s.options.IdleTimeout, s.options.Timeout)
-	l := &link{ctx: ctx, guard: g, agent: s.options.UserAgent, address: s.address, secrets: creds.secrets()}
-	if err := l.open(s, creds); err != nil {
-		err = classify(ctx, op, l.address, l.secrets, err)
-		l.close()
 		return nil, err
 	}
-	return l, nil
-}
-
-func (l *link) open(s *Source, creds credentials) error {
-	switch s.address.scheme {
-	case "http", "https":
-		transport, err := s.http.get(creds, s.options.Proxy)
-		if err != nil {
-			return err
+	for _, ref := range l.refs {
+		if ref.Name == name {
+			l.tip = ref.Hash
+			return l, nil
 		}
-		if s.address.scheme == "http" && !s.address.loopback() && (creds.password != "" || creds.bearer != "") && !s.warned {
-			s.warned = true
-			s.options.Log.Warn().Str("url", s.address.String()).Msg("the credentials travel unencrypted over plain http: use https")
-		}
-		l.conv = &httpConversation{transport: transport, address: s.address, creds: creds, agent: l.agent}
-	case "ssh":
-		l.conv = &sshConversation{address: s.address, creds: creds, agent: l.agent}
-	default:
-		l.conv = &fileConversation{address: s.address}
 	}
-	defer l.guard.pause()
-	r, err := l.conv.advertise(l.ctx)
-	if err != nil {
-		return err
-	}
-	l.ad, err = readAdvert(l.guard.reader(r), s.options.Branch)
-	if closeErr := r.Close(); err == nil && closeErr != nil {
-		err = closeErr
-	}
+	defer l.close()
+	n, err := l.branches()
 	switch {
 	case err != nil:
-		return err
-	case !l.ad.tip.IsZero():
-		return nil
-	case l.ad.refs == 0:
-		return fail(KindEmpty, "the repository is empty: push a first commit to %s", s.options.Branch)
+		return nil, l.classify(op, err)
+	case n == 0:
+		return nil, l.classify(op, fail(KindEmpty, "the repository is empty: push a first commit to %s", s.options.Branch))
 	default:
-		return fail(KindBranch, "the repository has no branch %s (of %d refs): nothing is deleted; push it again, or correct the branch option", s.options.Branch, l.ad.refs)
+		return nil, l.classify(op, fail(KindBranch, "the repository has no branch %s (of %d): nothing is deleted; "+
+			"push it again, or correct the branch option", s.options.Branch, n))
 	}
-}
-
-func (l *link) close() {
-	if l.conv != nil {
-		_ = l.conv.close() // everything needed has been read
-	}
-	l.guard.stop()
-}
-
-// fetch brings the pack that w asks for into st.
-func (l *link) fetch(op string, st *store, w wanted) (received int64, err error) {
-	l.used = true
-	w.tip, w.agent = l.ad.tip, l.agent
-	received, err = l.receive(st, w)
-	if err != nil {
-		return received, classify(l.ctx, op, l.address, l.secrets, err)
-	}
-	return received, nil
-}
-
-func (l *link) receive(st *store, w wanted) (int64, error) {
-	body, err := w.encode(l.ad.caps)
-	if err != nil {
-		return 0, err
-	}
-	l.guard.resume()
-	defer l.guard.pause()
-	answer, err := l.conv.request(l.ctx, body)
-	if err != nil {
-		return 0, err
-	}
-	defer func() { _ = answer.Close() }() // it has been read to the end, or is of no use
-	shallow, pack, err := readAnswer(l.guard.reader(answer), w.depth)
-	if err != nil {
-		return 0, err
-	}
-	n, err := receivePack(l.ctx, &pausingReader{l.guard, pack}, st.packDir())
-	if err != nil {
-		return n, err
-	}
-	if w.depth > 0 {
-		if err := st.setShallow(shallow); err != nil {
-			return n, err
-		}
-	}
-	return n, st.reload()
 }
 
 // poll brings the head to the branch's commit, if that may be.
 func (s *Source) poll(ctx context.Context, a *Attempt) error {
-	l, err := s.dial(ctx, "poll")
+	l, err := s.dial(ctx, "poll", a)
 	if err != nil {
 		return err
 	}
 	defer l.close()
-	tip := l.ad.tip
+	tip := l.tip
 	a.Commit = tip.String()
 
 	s.mu.Lock()
@@ -150,7 +63,7 @@ func (s *Source) poll(ctx context.Context, a *Attempt) error {
 
 	here, err := st.has(tip)
 	if err == nil && !here {
-		err = s.fetchInto(l, st, a)
+		err = s.fetchInto(l, st)
 	}
 	if KindOf(err) == KindProtocol || isCorrupt(err) {
 		s.options.Log.Warn().Err(err).Msg("the clone cannot be extended, a fresh one will replace it")
@@ -169,20 +82,19 @@ func (s *Source) poll(ctx context.Context, a *Attempt) error {
 	case err != nil:
 		return s.remember(ctx, tip, err)
 	}
+	s.announce(a) // what is left to do takes nothing back
 	return s.compactIfDue(ctx, nil, a)
 }
 
 // fetchInto extends the store by the branch's new commits.
-func (s *Source) fetchInto(l *link, st *store, a *Attempt) error {
-	w := wanted{shallow: st.boundaries()}
+func (s *Source) fetchInto(l *link, st *store) error {
+	w := wanted{tip: l.tip, shallow: st.boundaries()}
 	s.mu.Lock()
 	if s.state.Commit != "" {
 		w.haves = []plumbing.Hash{plumbing.NewHash(s.state.Commit)}
 	}
 	s.mu.Unlock()
-	n, err := l.fetch("fetch", st, w)
-	a.Received += n
-	return err
+	return l.fetch("fetch", st, w)
 }
 
 // adopt makes tip the head if it is readable, holds the fleet's directory, and may follow the bases.
@@ -219,7 +131,8 @@ func (s *Source) commit(st *store, head *Snapshot, next state, a *Attempt) error
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	a.Changed = a.Changed || s.head == nil || s.head.Commit != head.Commit || s.store != st
+	a.news = s.head == nil || s.head.Commit != head.Commit || s.store != st
+	a.Changed = a.Changed || a.news
 	s.state, s.store, s.head = next, st, head
 	s.base, s.refused = plumbing.ZeroHash, refusal{}
 	return nil
@@ -279,7 +192,7 @@ func (s *Source) compactIfDue(ctx context.Context, l *link, a *Attempt) error {
 func (s *Source) compactNow(ctx context.Context, l *link, a *Attempt) error {
 	if l == nil || l.used {
 		var err error
-		if l, err = s.dial(ctx, "compact"); err != nil {
+		if l, err = s.dial(ctx, "compact", a); err != nil {
 			return err
 		}
 		defer l.close()
@@ -287,8 +200,8 @@ func (s *Source) compactNow(ctx context.Context, l *link, a *Attempt) error {
 	s.mu.Lock()
 	commit, full := s.state.Commit, s.store.complete()
 	s.mu.Unlock()
-	if l.ad.tip.String() != commit {
-		return fmt.Errorf("the branch has moved on to %s", short(l.ad.tip.String()))
+	if l.tip.String() != commit {
+		return fmt.Errorf("the branch has moved on to %s", short(l.tip.String()))
 	}
 	return s.cloneAndSwap(ctx, l, a, full)
 }

@@ -161,13 +161,34 @@ func FuzzReadAdvert(f *testing.F) {
 	f.Add([]byte("001e# service=git-upload-pack\n0000"))
 	f.Add([]byte("0000"))
 	f.Add([]byte("003f" + strings.Repeat("a", 40) + " refs/heads/main\x00shallow\n0000"))
+	f.Add([]byte("000eversion 2\n000cls-refs\n0013fetch=shallow \n0000"))
+	f.Add([]byte("0011shallow-info\n0001000dpackfile\n0006\x01P0000"))
 	f.Fuzz(func(_ *testing.T, b []byte) {
-		_, _ = readAdvert(strings.NewReader(string(b)), "main") // must not panic
-		_, pack, err := readAnswer(strings.NewReader(string(b)), 1)
+		_, _ = readAdvert(strings.NewReader(string(b)), []string{"refs/heads/main"}) // must not panic
+		_, pack, err := readAnswer(strings.NewReader(string(b)), true)
 		if err == nil {
 			buf := make([]byte, 100)
 			for err == nil {
 				_, err = pack.Read(buf)
+			}
+		}
+	})
+}
+
+func FuzzReadRefs(f *testing.F) {
+	line := strings.Repeat("a", 40) + " refs/heads/main"
+	f.Add([]byte("003d" + line + "\n0000"))
+	f.Add([]byte("003c" + line + "0000"))
+	f.Add([]byte("0008ERR 0000"))
+	f.Add([]byte("0001"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		refs, err := readRefs(strings.NewReader(string(b)), []string{"refs/heads/"})
+		if err != nil && refs != nil {
+			t.Error("half a list is no list")
+		}
+		for _, r := range refs {
+			if !strings.HasPrefix(r.Name, "refs/heads/") || strings.ContainsAny(r.Name, " \n") && !strings.Contains(string(b), r.Name) {
+				t.Errorf("ref %q", r.Name)
 			}
 		}
 	})

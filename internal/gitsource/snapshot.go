@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
-	"sort"
 	"strings"
 	"time"
 
@@ -76,7 +75,7 @@ func (s *Snapshot) ReadFile(name string) ([]byte, error) {
 	if err != nil {
 		return nil, &fs.PathError{Op: "read", Path: name, Err: err}
 	}
-	b, err := s.blob(plumbing.NewHash(e.Hash))
+	b, err := s.blob(plumbing.Hash(e.Hash))
 	if err != nil {
 		return nil, &fs.PathError{Op: "read", Path: name, Err: err}
 	}
@@ -93,7 +92,7 @@ func (s *Snapshot) ReadDir(name string) ([]tree.Entry, error) {
 	if err != nil {
 		return nil, &fs.PathError{Op: "list", Path: name, Err: err}
 	}
-	d, err := s.tree(plumbing.NewHash(e.Hash))
+	d, err := s.tree(plumbing.Hash(e.Hash))
 	if err != nil {
 		return nil, &fs.PathError{Op: "list", Path: name, Err: err}
 	}
@@ -102,14 +101,8 @@ func (s *Snapshot) ReadDir(name string) ([]tree.Entry, error) {
 		if te.name == ".git" {
 			continue
 		}
-		child, err := s.entry(path.Join(e.Path, te.name), te)
-		if err != nil {
-			return nil, &fs.PathError{Op: "list", Path: name, Err: err}
-		}
-		entries = append(entries, child)
+		entries = append(entries, te.at(path.Join(e.Path, te.name)))
 	}
-	// Git sorts a directory as if its name ended with a slash.
-	sort.Slice(entries, func(i, j int) bool { return entries[i].Name < entries[j].Name })
 	return entries, nil
 }
 
@@ -120,7 +113,7 @@ func (s *Snapshot) resolve(name string) (tree.Entry, error) {
 // lstat describes an entry whose parents are directories.
 func (s *Snapshot) lstat(name string) (tree.Entry, error) {
 	if name == "." {
-		return tree.Entry{Name: ".", Path: ".", Mode: fs.ModeDir, Hash: s.root.String()}, nil
+		return tree.Entry{Name: ".", Path: ".", Mode: fs.ModeDir, Hash: tree.Hash(s.root)}, nil
 	}
 	at := s.root
 	var te treeEntry
@@ -143,23 +136,12 @@ func (s *Snapshot) lstat(name string) (tree.Entry, error) {
 		}
 		at = te.hash
 	}
-	return s.entry(name, te)
+	return te.at(name), nil
 }
 
-func (s *Snapshot) entry(name string, te treeEntry) (tree.Entry, error) {
-	e := tree.Entry{Name: te.name, Path: name, Mode: te.mode, Hash: te.hash.String()}
-	if te.mode.IsDir() || te.mode == fs.ModeIrregular {
-		return e, nil
-	}
-	if b, ok := s.blobs.get(te.hash); ok {
-		e.Size = int64(len(b))
-		return e, nil
-	}
-	err := s.from(func(st *store) (err error) {
-		e.Size, err = st.size(te.hash)
-		return err
-	})
-	return e, err
+// at describes the entry, which has that path.
+func (e treeEntry) at(name string) tree.Entry {
+	return tree.Entry{Name: e.name, Path: name, Mode: e.mode, Hash: tree.Hash(e.hash)}
 }
 
 func (s *Snapshot) readlink(name string) (string, error) {
@@ -167,7 +149,7 @@ func (s *Snapshot) readlink(name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	b, err := s.blob(plumbing.NewHash(e.Hash))
+	b, err := s.blob(plumbing.Hash(e.Hash))
 	return string(b), err
 }
 

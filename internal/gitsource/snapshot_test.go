@@ -126,7 +126,6 @@ func TestTreesListAlike(t *testing.T) {
 	type line struct {
 		Path string
 		Mode fs.FileMode
-		Size int64
 	}
 	lists := map[string][]line{}
 	for name, tr := range trees(t) {
@@ -138,12 +137,12 @@ func TestTreesListAlike(t *testing.T) {
 				t.Errorf("%s: %s is not sorted by name", name, dir)
 			}
 			for _, e := range entries {
-				lists[name] = append(lists[name], line{e.Path, e.Mode, e.Size})
+				lists[name] = append(lists[name], line{e.Path, e.Mode})
 				if e.IsDir() {
 					walk(e.Path)
 				}
-				if name == "snapshot" && len(e.Hash) != 40 {
-					t.Errorf("%s has the hash %q", e.Path, e.Hash)
+				if name == "snapshot" && e.Hash.IsZero() {
+					t.Errorf("%s has no object id", e.Path)
 				}
 			}
 		}
@@ -227,7 +226,7 @@ func TestLargeFiles(t *testing.T) {
 		t.Errorf("a file at the limit: %d bytes, %v", len(b), err)
 	}
 	wantFile(t, snap, "fleet.yaml", "kind: Fleet\n")
-	if e, err := snap.Stat("apps/shop/model.bin"); err != nil || e.Size != 24<<20 {
+	if e, err := snap.Stat("apps/shop/model.bin"); err != nil || !e.Mode.IsRegular() {
 		t.Errorf("Stat: %+v, %v", e, err)
 	}
 	if mib := (after.TotalAlloc - before.TotalAlloc) >> 20; !raceEnabled && mib > 20 {

@@ -15,7 +15,7 @@ import (
 )
 
 // blobCache bounds the file contents that are kept in memory, in bytes.
-const blobCache = 16 << 20
+const blobCache = 2 << 20
 
 // Update is news of the branch.
 type Update struct {
@@ -33,7 +33,7 @@ type Source struct {
 	address address
 	lock    *flock.Flock
 	blobs   *lru[plumbing.Hash, []byte]
-	http    httpPool // used by whoever holds network
+	remote  *Remote // used by whoever holds network
 
 	// network is held by the one operation that talks to the server or changes the data dir.
 	network chan struct{}
@@ -49,7 +49,6 @@ type Source struct {
 	damaged  error // why the store must be replaced
 	failures int
 	told     bool // an update with a head has been sent since the last failure
-	warned   bool // about credentials over plain HTTP
 	compact  time.Time
 }
 
@@ -67,12 +66,17 @@ func Open(ctx context.Context, o Options) (*Source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open Git source: %w", err)
 	}
+	remote, err := NewRemote(o)
+	if err != nil {
+		return nil, fmt.Errorf("open Git source: %w", err)
+	}
 	if err := os.MkdirAll(filepath.Join(o.DataDir, "git"), 0o700); err != nil {
 		return nil, fmt.Errorf("open Git source: %w", err)
 	}
 	s := &Source{
 		options: o, address: a,
 		lock:    flock.New(filepath.Join(o.DataDir, "lock")),
+		remote:  remote,
 		blobs:   newLRU[plumbing.Hash, []byte](blobCache),
 		network: make(chan struct{}, 1), wake: make(chan struct{}, 1), updates: make(chan Update, 1),
 	}
@@ -163,7 +167,7 @@ func (s *Source) sweep() error {
 
 // Close releases the data dir. Run must have returned. Snapshots stay readable.
 func (s *Source) Close() error {
-	s.http.close()
+	s.remote.Close()
 	if err := s.lock.Unlock(); err != nil {
 		return fmt.Errorf("unlock the data dir: %w", err)
 	}
@@ -276,7 +280,10 @@ func (s *Source) attempt(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return ctx.Err() // called off, not failed
 	}
-	a.Duration, a.Err = time.Since(a.Start), err
+	if err != nil || !a.told {
+		a.Duration = time.Since(a.Start)
+	}
+	a.Err = err
 	if s.options.Observe != nil {
 		s.options.Observe(a)
 	}
@@ -286,11 +293,20 @@ func (s *Source) attempt(ctx context.Context) error {
 	case err != nil:
 		s.told = false
 		s.publish(Update{Err: err, Time: time.Now()})
-	case a.Changed || !s.told:
+	case a.news || !s.told:
 		s.told = true
 		s.publish(Update{Snapshot: s.head, Time: time.Now()})
 	}
 	return err
+}
+
+// announce publishes the head that the attempt has found, before the attempt is at its end.
+func (s *Source) announce(a *Attempt) {
+	a.Duration, a.news, a.told = time.Since(a.Start), false, true
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.told = true
+	s.publish(Update{Snapshot: s.head, Time: time.Now()})
 }
 
 // publish replaces news that nobody has taken. The caller holds mu.

@@ -22,6 +22,7 @@ type sshConversation struct {
 	address address
 	creds   credentials
 	agent   string
+	count   func() // of a message
 
 	client  *ssh.Client
 	session *ssh.Session
@@ -59,13 +60,20 @@ func (s *sshConversation) advertise(ctx context.Context) (io.ReadCloser, error) 
 	}
 	s.stderr = &tail{}
 	s.session.Stderr = s.stderr
+	// As git does: without waiting for an answer, as a server that does not allow it speaks version 0.
+	env := struct{ Name, Value string }{"GIT_PROTOCOL", version2}
+	if _, err := s.session.SendRequest("env", false, ssh.Marshal(env)); err != nil {
+		return nil, err
+	}
+	s.count()
 	if err := s.session.Start("git-upload-pack " + shellQuote(s.address.path)); err != nil {
 		return nil, err
 	}
 	return io.NopCloser(&explainedReader{s.stdout, s.explain}), nil
 }
 
-func (s *sshConversation) request(_ context.Context, body []byte) (io.ReadCloser, error) {
+func (s *sshConversation) request(_ context.Context, body []byte, _ bool) (io.ReadCloser, error) {
+	s.count()
 	if _, err := s.stdin.Write(body); err != nil {
 		return nil, s.explain(err)
 	}

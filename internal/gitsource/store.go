@@ -12,19 +12,18 @@ import (
 	"sync"
 	"syscall"
 
-	"github.com/go-git/go-billy/v5/osfs"
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/cache"
+	"github.com/go-git/go-git/v5/plumbing/format/idxfile"
 	"github.com/go-git/go-git/v5/plumbing/object"
-	"github.com/go-git/go-git/v5/storage/filesystem"
-	"github.com/go-git/go-git/v5/storage/filesystem/dotgit"
 )
 
 const (
-	// deltaCache bounds what go-git keeps of objects it has inflated.
-	deltaCache = 16 * cache.MiByte
+	// deltaCache bounds the inflated objects that are kept as bases of deltas, in bytes. What has been
+	// read is kept elsewhere, so this need hold no more than some chains of deltas.
+	deltaCache = 2 * cache.MiByte
 	// treeCache bounds the parsed directories that are kept, in entries.
-	treeCache = 200_000
+	treeCache = 100_000
 )
 
 // store is one bare repository on disk. It only ever grows: a repair or a compaction makes another
@@ -32,7 +31,7 @@ const (
 type store struct {
 	dir string
 
-	// mu guards objects: go-git's object storage is not safe for concurrent use.
+	// mu guards objects, which is not safe for concurrent use, and shallow.
 	mu      sync.Mutex
 	objects objectReader
 	shallow map[plumbing.Hash]bool
@@ -92,14 +91,16 @@ func openStore(dir string) (*store, error) {
 	return st, nil
 }
 
-// reload makes packs visible that were added since.
+// reload reads anew what is on the disk.
 func (st *store) reload() error {
 	shallow, err := readShallow(filepath.Join(st.dir, "shallow"))
 	if err != nil {
 		return err
 	}
-	dir := dotgit.New(osfs.New(st.dir, osfs.WithBoundOS()))
-	objects := filesystem.NewObjectStorageWithOptions(dir, cache.NewObjectLRU(deltaCache), filesystem.Options{KeepDescriptors: true})
+	objects, err := openPacks(st.packDir())
+	if err != nil {
+		return err
+	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if old, ok := st.objects.(io.Closer); ok {
@@ -107,6 +108,13 @@ func (st *store) reload() error {
 	}
 	st.objects, st.shallow = objects, shallow
 	return nil
+}
+
+// add makes a pack visible that was put beside the others.
+func (st *store) add(path string, index *idxfile.MemoryIndex) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.objects.(*packs).add(path, index) // only a store of OpenLocal, which never grows, has another
 }
 
 func (st *store) packDir() string { return filepath.Join(st.dir, "objects", "pack") }
@@ -134,9 +142,17 @@ func (st *store) setShallow(hs []plumbing.Hash) error {
 	for _, h := range hs {
 		b.WriteString(h.String() + "\n")
 	}
-	if err := os.WriteFile(filepath.Join(st.dir, "shallow"), []byte(b.String()), 0o600); err != nil {
+	path := filepath.Join(st.dir, "shallow")
+	if err := os.WriteFile(path, []byte(b.String()), 0o600); err != nil {
 		return fmt.Errorf("record the shallow boundary: %w", err)
 	}
+	shallow, err := readShallow(path)
+	if err != nil {
+		return err
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.shallow = shallow
 	return nil
 }
 
@@ -202,7 +218,11 @@ func (st *store) read(t plumbing.ObjectType, h plumbing.Hash, limit int64) ([]by
 	if err != nil {
 		return nil, st.broken(h, err)
 	}
-	b, err := io.ReadAll(io.LimitReader(r, size+1))
+	b := make([]byte, size+1) // the last byte shows content that is longer than the header says
+	n, err := io.ReadFull(r, b)
+	if b = b[:n]; errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		err = nil
+	}
 	if closeErr := r.Close(); err == nil {
 		err = closeErr
 	}
@@ -213,17 +233,6 @@ func (st *store) read(t plumbing.ObjectType, h plumbing.Hash, limit int64) ([]by
 		return nil, &corruptError{hash: h, text: "its content does not match its id"}
 	}
 	return b, nil
-}
-
-// size is the size of a blob in bytes.
-func (st *store) size(h plumbing.Hash) (int64, error) {
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	n, err := st.objects.EncodedObjectSize(h)
-	if err != nil {
-		return 0, st.broken(h, err)
-	}
-	return n, nil
 }
 
 // broken tells damage, which a fresh clone repairs, from trouble of the machine, which passes.

@@ -7,94 +7,122 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/go-git/go-git/v5/plumbing"
 )
 
-// The wire protocol, versions 0 and 1, from Git's Documentation/gitprotocol-pack.txt and
-// gitprotocol-http.txt. The transports of go-git are not used: their options (authority, client
+// The wire protocol, version 2 (Git's Documentation/gitprotocol-v2.txt) and for older servers versions 0
+// and 1 (gitprotocol-pack.txt, gitprotocol-http.txt). The transports of go-git are not used: their options (authority, client
 // certificate, user agent) are process-wide or lose the reason of a failure, they never send which
 // commits are shallow unless a depth is asked for, and they do not speak multi_ack, without which some
-// hosts (Azure DevOps, CodeCommit) refuse. go-git's object storage is.
+// hosts (Azure DevOps, CodeCommit) refuse, nor version 2, without which each list of refs is a list of
+// all refs. go-git's reader of packs is.
+
+// version2 asks a server for it, in the header Git-Protocol or the environment variable GIT_PROTOCOL.
+const version2 = "version=2"
 
 // conversation is one exchange with a server's git-upload-pack.
 type conversation interface {
 	// advertise returns what the server says first. It is closed by the caller.
 	advertise(ctx context.Context) (io.ReadCloser, error)
-	// request sends what is wanted and returns the answer. It is closed by the caller.
-	request(ctx context.Context, body []byte) (io.ReadCloser, error)
+	// request sends what is wanted, in version 2 or an older one, and returns the answer. It is closed by
+	// the caller.
+	request(ctx context.Context, body []byte, v2 bool) (io.ReadCloser, error)
 	// close ends the conversation, wherever it is.
 	close() error
 }
 
-// advert is what a server says about itself.
+// advert is what a server says about itself. In version 2 that is only what it can do.
 type advert struct {
-	tip  plumbing.Hash // of the branch; zero if it has none
-	refs int
-	caps map[string]bool
+	v2       bool
+	caps     map[string]bool // of version 2 with the features of fetch, and "object-format"
+	refs     []Ref           // that were asked for
+	branches int
 }
 
-// pktReader reads pkt-lines.
-type pktReader struct{ r *bufio.Reader }
+// packet tells what a pkt-line is.
+type packet int
 
-// next returns a line without its length; flush is the special line 0000. The end of the stream
-// between two lines is io.ErrUnexpectedEOF, as a conversation always ends with a flush.
-func (p pktReader) next(buf []byte) (line []byte, flush bool, err error) {
+const (
+	data  packet = iota
+	flush        // 0000, the end of a message
+	delim        // 0001, the end of a section
+)
+
+// pktReader reads pkt-lines.
+type pktReader struct {
+	r   *bufio.Reader
+	buf []byte
+}
+
+func newPktReader(r io.Reader) *pktReader { return &pktReader{r: bufio.NewReader(r)} }
+
+// next returns a line without its length, valid until the next call. The end of the stream between two
+// lines is io.ErrUnexpectedEOF, as a message always ends with a flush.
+func (p *pktReader) next() ([]byte, packet, error) {
 	var head [4]byte
 	if _, err := io.ReadFull(p.r, head[:]); err != nil {
 		if errors.Is(err, io.EOF) {
 			err = io.ErrUnexpectedEOF
 		}
-		return nil, false, err
+		return nil, data, err
 	}
 	n, err := strconv.ParseUint(string(head[:]), 16, 32)
 	if err != nil {
 		peek, _ := p.r.Peek(min(p.r.Buffered(), 80)) // only to show it
-		return nil, false, fail(KindProtocol, "the server's answer is not Git's: it begins with %q: is the URL right?", string(head[:])+string(peek))
+		return nil, data, fail(KindProtocol, "the server's answer is not Git's: it begins with %q: is the URL right?", string(head[:])+string(peek))
 	}
-	if n == 0 {
-		return nil, true, nil
+	switch {
+	case n == 0:
+		return nil, flush, nil
+	case n == 1:
+		return nil, delim, nil
+	case n < 4 || n > 65520:
+		return nil, data, fail(KindProtocol, "the server's answer is not Git's: a line of %d bytes", n)
 	}
-	if n < 4 || n > 65520 {
-		return nil, false, fail(KindProtocol, "the server's answer is not Git's: a line of %d bytes", n)
+	p.buf = slices.Grow(p.buf[:0], int(n-4))[:n-4]
+	if _, err := io.ReadFull(p.r, p.buf); err != nil {
+		return nil, data, io.ErrUnexpectedEOF
 	}
-	line = buf[:n-4]
-	if _, err := io.ReadFull(p.r, line); err != nil {
-		return nil, false, io.ErrUnexpectedEOF
-	}
-	return line, false, nil
+	return p.buf, data, nil
 }
 
-func newPktBuffer() []byte { return make([]byte, 65520) }
-
-// readAdvert reads the list of refs and finds the branch's commit in it.
-func readAdvert(r io.Reader, branch string) (advert, error) {
-	p := pktReader{bufio.NewReaderSize(r, 16<<10)}
-	buf := newPktBuffer()
+// readAdvert reads what a server says first. Before version 2 that is the list of all refs, of which
+// those with these prefixes are kept.
+func readAdvert(r io.Reader, prefixes []string) (advert, error) {
+	p := newPktReader(r)
 	ad := advert{caps: map[string]bool{}}
-	want := "refs/heads/" + branch
 	first := true
 	for {
-		raw, flush, err := p.next(buf)
+		raw, kind, err := p.next()
 		if err != nil {
 			return ad, err
 		}
 		line := strings.TrimSuffix(string(raw), "\n")
 		switch {
-		case flush && first:
+		case kind == flush && first:
 			// After the line "# service=...", or of an empty repository.
 			if _, err := p.r.Peek(1); err != nil {
 				return ad, nil //nolint:nilerr // nothing follows: no refs
 			}
 			continue
-		case flush:
+		case kind == flush:
 			return ad, nil
+		case line == "version 2" && first:
+			ad.v2, first = true, false
+			continue
 		case strings.HasPrefix(line, "# service="), strings.HasPrefix(line, "version "), strings.HasPrefix(line, "shallow "):
 			continue
 		case strings.HasPrefix(line, "ERR "):
 			return ad, remoteError(line[4:])
+		case ad.v2:
+			if err := ad.addCapability(line); err != nil {
+				return ad, err
+			}
+			continue
 		}
 		if first {
 			first = false
@@ -104,18 +132,104 @@ func readAdvert(r io.Reader, branch string) (advert, error) {
 				ad.caps[c] = true
 			}
 		}
-		sha, name, ok := strings.Cut(line, " ")
-		if !ok || len(sha) != 40 {
-			return ad, fail(KindProtocol, "the server's list of branches is not understood: %q (only SHA-1 repositories are supported)", oneLine(line))
+		ref, err := parseRef(line)
+		if err != nil {
+			return ad, err
 		}
-		if name == "capabilities^{}" {
-			continue
+		if strings.HasPrefix(ref.Name, "refs/heads/") {
+			ad.branches++
 		}
-		ad.refs++
-		if name == want {
-			ad.tip = plumbing.NewHash(sha)
+		if hasPrefix(ref.Name, prefixes) && ref.Name != "capabilities^{}" {
+			ad.refs = append(ad.refs, ref)
 		}
 	}
+}
+
+// addCapability reads a line such as "fetch=shallow filter".
+func (ad *advert) addCapability(line string) error {
+	name, value, _ := strings.Cut(line, "=")
+	ad.caps[name] = true
+	switch name {
+	case "fetch":
+		for _, feature := range strings.Fields(value) {
+			ad.caps[feature] = true
+		}
+	case "object-format":
+		if value != "sha1" {
+			return fail(KindProtocol, "the repository's object format is %q: only SHA-1 repositories are supported", oneLine(value))
+		}
+	}
+	return nil
+}
+
+func parseRef(line string) (Ref, error) {
+	sha, name, ok := strings.Cut(line, " ")
+	if !ok || !fullSHA.MatchString(sha) {
+		return Ref{}, fail(KindProtocol, "the server's list of branches is not understood: %q (only SHA-1 repositories are supported)", oneLine(line))
+	}
+	return Ref{Name: name, Hash: plumbing.NewHash(sha)}, nil
+}
+
+// hasPrefix tells whether name begins with any of the prefixes; none is every name.
+func hasPrefix(name string, prefixes []string) bool {
+	return len(prefixes) == 0 || slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(name, p) })
+}
+
+// encodeCommand writes the beginning of a request of version 2.
+func (ad advert) encodeCommand(command, agent string) *pktWriter {
+	w := new(pktWriter)
+	w.line("command=%s", command)
+	w.line("agent=%s", agent)
+	if ad.caps["object-format"] {
+		w.line("object-format=sha1")
+	}
+	w.WriteString("0001")
+	return w
+}
+
+// encodeLsRefs asks for the refs with these prefixes.
+func (ad advert) encodeLsRefs(agent string, prefixes []string) []byte {
+	w := ad.encodeCommand("ls-refs", agent)
+	for _, p := range prefixes {
+		w.line("ref-prefix %s", p)
+	}
+	w.WriteString("0000")
+	return w.Bytes()
+}
+
+// readRefs reads the answer to ls-refs. A server may send more than was asked for, which is left out.
+func readRefs(r io.Reader, prefixes []string) ([]Ref, error) {
+	p := newPktReader(r)
+	var refs []Ref
+	for {
+		raw, kind, err := p.next()
+		if err != nil {
+			return nil, err
+		}
+		if kind == flush {
+			return refs, nil
+		}
+		line := strings.TrimSuffix(string(raw), "\n")
+		if text, ok := strings.CutPrefix(line, "ERR "); ok {
+			return nil, remoteError(text)
+		}
+		ref, err := parseRef(line)
+		if err != nil {
+			return nil, err
+		}
+		ref.Name, _, _ = strings.Cut(ref.Name, " ") // attributes
+		if hasPrefix(ref.Name, prefixes) {
+			refs = append(refs, ref)
+		}
+	}
+}
+
+// pktWriter writes pkt-lines.
+type pktWriter struct{ bytes.Buffer }
+
+func (w *pktWriter) line(format string, args ...any) {
+	s := fmt.Sprintf(format, args...) + "\n"
+	_, _ = fmt.Fprintf(w, "%04x%s", len(s)+4, s) // a buffer never fails
 }
 
 // remoteError makes sense of an error message of the server.
@@ -148,13 +262,44 @@ type wanted struct {
 }
 
 // encode writes the request; done is sent at once, as there is nothing to negotiate about.
-func (w wanted) encode(caps map[string]bool) ([]byte, error) {
-	if !caps["side-band-64k"] {
+func (w wanted) encode(ad advert) ([]byte, error) {
+	if !ad.v2 && !ad.caps["side-band-64k"] {
 		return nil, fail(KindProtocol, "the server is too old: it has no side-band-64k")
 	}
-	if (w.depth > 0 || len(w.shallow) > 0) && !caps["shallow"] {
+	if (w.depth > 0 || len(w.shallow) > 0) && !ad.caps["shallow"] {
 		return nil, fail(KindProtocol, "the server does not serve shallow clones")
 	}
+	var b *pktWriter
+	if ad.v2 {
+		b = ad.encodeCommand("fetch", w.agent)
+		b.line("ofs-delta")
+		b.line("no-progress")
+		b.line("want %s", w.tip)
+	} else {
+		b = new(pktWriter)
+		b.line("want %s %s", w.tip, strings.Join(w.options(ad.caps), " "))
+	}
+	for _, h := range w.shallow {
+		b.line("shallow %s", h)
+	}
+	if w.depth > 0 {
+		b.line("deepen %d", w.depth)
+	}
+	if !ad.v2 {
+		b.WriteString("0000")
+	}
+	for _, h := range w.haves {
+		b.line("have %s", h)
+	}
+	b.line("done")
+	if ad.v2 {
+		b.WriteString("0000")
+	}
+	return b.Bytes(), nil
+}
+
+// options are the capabilities to ask for before version 2.
+func (w wanted) options(caps map[string]bool) []string {
 	ask := []string{"side-band-64k"}
 	for _, c := range []string{"ofs-delta", "no-progress", "multi_ack_detailed"} {
 		if caps[c] {
@@ -164,51 +309,33 @@ func (w wanted) encode(caps map[string]bool) ([]byte, error) {
 	if !caps["multi_ack_detailed"] && caps["multi_ack"] {
 		ask = append(ask, "multi_ack")
 	}
-	ask = append(ask, "agent="+w.agent)
-	var b bytes.Buffer
-	line := func(format string, args ...any) {
-		s := fmt.Sprintf(format, args...) + "\n"
-		fmt.Fprintf(&b, "%04x%s", len(s)+4, s)
-	}
-	line("want %s %s", w.tip, strings.Join(ask, " "))
-	for _, h := range w.shallow {
-		line("shallow %s", h)
-	}
-	if w.depth > 0 {
-		line("deepen %d", w.depth)
-	}
-	b.WriteString("0000")
-	for _, h := range w.haves {
-		line("have %s", h)
-	}
-	line("done")
-	return b.Bytes(), nil
+	return append(ask, "agent="+w.agent)
 }
 
 // readAnswer reads what comes before the pack, and returns the new shallow boundary if a depth was
-// asked for, and the pack.
-func readAnswer(r io.Reader, depth int) (shallow []plumbing.Hash, pack io.Reader, err error) {
-	p := pktReader{bufio.NewReaderSize(r, 64<<10)}
-	buf := newPktBuffer()
-	inShallow := depth > 0
+// asked for, and the pack. boundary is set if that ends with a flush of its own, as it does before
+// version 2.
+func readAnswer(r io.Reader, boundary bool) (shallow []plumbing.Hash, pack io.Reader, err error) {
+	p := newPktReader(r)
 	for {
-		line, flush, err := p.next(buf)
+		line, kind, err := p.next()
 		if err != nil {
 			return nil, nil, err
 		}
 		text := string(line)
 		switch {
-		case flush && inShallow:
-			inShallow = false
-		case flush:
+		case kind == flush && boundary:
+			boundary = false
+		case kind == flush:
 			return nil, nil, fail(KindProtocol, "the server's answer has no pack")
+		case kind == delim, text == "shallow-info\n", text == "packfile\n", text == "":
 		case strings.HasPrefix(text, "shallow "):
 			shallow = append(shallow, plumbing.NewHash(strings.TrimSpace(text[8:])))
 		case strings.HasPrefix(text, "unshallow "), strings.HasPrefix(text, "ACK "), strings.HasPrefix(text, "NAK"):
 		case strings.HasPrefix(text, "ERR "):
 			return nil, nil, remoteError(text[4:])
 		case line[0] >= 1 && line[0] <= 3:
-			return shallow, &sideband{p: p, buf: buf, rest: nil, first: append([]byte(nil), line...)}, nil
+			return shallow, &sideband{p: p, first: append([]byte(nil), line...)}, nil
 		default:
 			return nil, nil, fail(KindProtocol, "the server's answer is not understood: %q", oneLine(text))
 		}
@@ -217,8 +344,7 @@ func readAnswer(r io.Reader, depth int) (shallow []plumbing.Hash, pack io.Reader
 
 // sideband takes the pack out of the channels that the server mixes: 1 the pack, 2 progress, 3 a fatal error.
 type sideband struct {
-	p     pktReader
-	buf   []byte
+	p     *pktReader
 	rest  []byte
 	first []byte
 	done  bool
@@ -232,11 +358,11 @@ func (s *sideband) Read(b []byte) (int, error) {
 		line := s.first
 		s.first = nil
 		if line == nil {
-			next, flush, err := s.p.next(s.buf)
+			next, kind, err := s.p.next()
 			if err != nil {
 				return 0, err
 			}
-			if flush {
+			if kind == flush {
 				s.done = true
 				continue
 			}

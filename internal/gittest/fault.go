@@ -13,6 +13,8 @@ type Fault struct {
 	Path string
 	// Method restricts it to this HTTP method.
 	Method string
+	// Command restricts it to requests with this command of protocol version 2.
+	Command string
 	// Times is how many requests it hits; 0 is until ClearFaults.
 	Times int
 
@@ -44,11 +46,11 @@ func (s *Server) ClearFaults() {
 	s.faults = nil
 }
 
-func (s *Server) takeFault(r *http.Request) *Fault {
+func (s *Server) takeFault(r *http.Request, command string) *Fault {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i, f := range s.faults {
-		if !strings.Contains(r.URL.RequestURI(), f.Path) || (f.Method != "" && f.Method != r.Method) {
+		if !strings.Contains(r.URL.RequestURI(), f.Path) || (f.Method != "" && f.Method != r.Method) || (f.Command != "" && f.Command != command) {
 			continue
 		}
 		hit := *f

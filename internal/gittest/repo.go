@@ -323,6 +323,16 @@ func (r *Repo) DeleteBranch(branch string) error {
 	return err
 }
 
+// AddRefs makes n refs named prefix-0, prefix-1, and so on, that point at main.
+func (r *Repo) AddRefs(prefix string, n int) error {
+	var in strings.Builder
+	for i := range n {
+		fmt.Fprintf(&in, "create %s-%d refs/heads/main\n", prefix, i)
+	}
+	_, err := runGit(context.Background(), r.Dir, strings.NewReader(in.String()), "update-ref", "--stdin")
+	return err
+}
+
 // Head returns the commit id of a branch.
 func (r *Repo) Head(branch string) (string, error) {
 	return r.revParse(context.Background(), "refs/heads/"+branch)

@@ -1,10 +1,12 @@
 package gittest
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/cgi"
@@ -40,6 +42,7 @@ type Server struct {
 	closing chan struct{}
 
 	mu       sync.Mutex
+	old      bool
 	http     *http.Server
 	basic    [2]string
 	bearer   string
@@ -53,6 +56,7 @@ type Request struct {
 	Time      time.Time
 	Method    string
 	Path      string // with the query
+	Command   string // of protocol version 2: ls-refs or fetch, else ""
 	UserAgent string
 	Remote    string
 	Status    int
@@ -180,6 +184,19 @@ func (s *Server) SetBearer(token string) {
 	s.bearer = token
 }
 
+// SetOldProtocol makes it a server that knows no protocol version 2, or one that does again.
+func (s *Server) SetOldProtocol(old bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.old = old
+}
+
+func (s *Server) oldProtocol() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.old
+}
+
 // Requests returns the requests that have been answered since the start or the last ResetRequests.
 func (s *Server) Requests() []Request {
 	s.mu.Lock()
@@ -199,15 +216,19 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	cw := &countingWriter{ResponseWriter: w, status: http.StatusOK, cut: -1}
 	cr := &countingReader{ReadCloser: r.Body}
 	r.Body = cr
+	if s.oldProtocol() {
+		r.Header.Del("Git-Protocol")
+	}
+	cmd := peekCommand(r)
 	defer func() {
 		s.mu.Lock()
 		s.requests = append(s.requests, Request{
-			Time: time.Now(), Method: r.Method, Path: r.URL.RequestURI(), UserAgent: r.UserAgent(),
+			Time: time.Now(), Method: r.Method, Path: r.URL.RequestURI(), Command: cmd, UserAgent: r.UserAgent(),
 			Remote: r.RemoteAddr, Status: cw.status, Received: cr.n, Sent: cw.n,
 		})
 		s.mu.Unlock()
 	}()
-	if f := s.takeFault(r); f != nil {
+	if f := s.takeFault(r, cmd); f != nil {
 		if done := f.serve(cw, r, s.closing); done {
 			return
 		}
@@ -226,6 +247,24 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		Logger: discardLog(),
 	}
 	h.ServeHTTP(cw, r)
+}
+
+// peekCommand reads the command at the beginning of a request of protocol version 2.
+func peekCommand(r *http.Request) string {
+	if !strings.Contains(r.Header.Get("Git-Protocol"), "version=2") || r.Method != http.MethodPost {
+		return ""
+	}
+	body := bufio.NewReader(r.Body)
+	line, _ := body.Peek(32) // a shorter one is as good
+	r.Body = &bufferedBody{body, r.Body}
+	text, _, _ := strings.Cut(string(line), "\n")
+	_, command, _ := strings.Cut(text, "command=")
+	return command
+}
+
+type bufferedBody struct {
+	io.Reader
+	io.Closer
 }
 
 func (s *Server) cgiEnv(r *http.Request) []string {

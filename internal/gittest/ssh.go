@@ -203,7 +203,12 @@ func (s *SSHServer) serve(conn net.Conn) {
 
 func (s *SSHServer) session(ch ssh.Channel, reqs <-chan *ssh.Request) {
 	defer func() { _ = ch.Close() }() // nobody to tell
+	protocol := ""
 	for req := range reqs {
+		var env struct{ Name, Value string }
+		if req.Type == "env" && ssh.Unmarshal(req.Payload, &env) == nil && env.Name == "GIT_PROTOCOL" {
+			protocol = env.Value
+		}
 		if req.Type != "exec" {
 			if req.WantReply {
 				_ = req.Reply(false, nil) // the client sees its own error
@@ -220,13 +225,13 @@ func (s *SSHServer) session(ch ssh.Channel, reqs <-chan *ssh.Request) {
 				return
 			}
 		}
-		status := s.exec(payload.Command, ch)
+		status := s.exec(payload.Command, protocol, ch)
 		_, _ = ch.SendRequest("exit-status", false, ssh.Marshal(struct{ Status uint32 }{status})) // best effort
 		return
 	}
 }
 
-func (s *SSHServer) exec(command string, ch ssh.Channel) uint32 {
+func (s *SSHServer) exec(command, protocol string, ch ssh.Channel) uint32 {
 	s.mu.Lock()
 	s.sessions++
 	s.mu.Unlock()
@@ -242,7 +247,7 @@ func (s *SSHServer) exec(command string, ch ssh.Channel) uint32 {
 		return 128
 	}
 	cmd := exec.Command("git", "upload-pack", dir)
-	cmd.Env = Environment()
+	cmd.Env = append(Environment(), "GIT_PROTOCOL="+protocol)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = ch, ch, ch.Stderr()
 	if err := cmd.Run(); err != nil {
 		return 128

@@ -1,7 +1,6 @@
 package kube
 
 import (
-	"context"
 	"fmt"
 
 	"github.com/rs/zerolog"
@@ -52,12 +51,4 @@ func New(cfg *rest.Config, log zerolog.Logger) (*Clients, error) {
 	}
 	c.Mapper = NewMapper(c.Discovery.RESTClient())
 	return c, nil
-}
-
-// Ping asks the API server for its version: nil means that it is reachable and accepts us.
-func (c *Clients) Ping(ctx context.Context) error {
-	if _, err := c.Discovery.ServerVersionWithContext(ctx); err != nil {
-		return fmt.Errorf("reach the API server: %w", err)
-	}
-	return nil
 }

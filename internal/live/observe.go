@@ -54,36 +54,36 @@ func Observe(obj Object, manager string, ignore []string) View {
 	if live.Deleting && content == nil {
 		live.Status, live.Message = status.TerminatingStatus, "Resource scheduled for deletion"
 	}
-	live.Fingerprint = fingerprint(live.Managed, manager, gvk.GroupVersion().String(), content, ignore)
-	if Scaled(live.ID.GroupKind) {
-		live.OwnsReplicas = touches(decodeOr(ours(live.Managed, manager)), replicasPath)
+	if entry := ours(live.Managed, manager); entry != nil {
+		set, err := decode(entry)
+		if err != nil {
+			// Never seen. Unknown must not look like "we own nothing", nor change from read to read.
+			live.Fingerprint = digest(entry.FieldsV1.GetRawBytes())
+		} else {
+			inVersion := entry.APIVersion == gvk.GroupVersion().String()
+			live.Fingerprint = fingerprint(set, live.Managed, inVersion, content, ignore)
+			live.OwnsReplicas = Scaled(live.ID.GroupKind) && touches(set, replicasPath)
+		}
 	}
 	live.Human = len(HumanFields(live.Managed, manager, content, ignore).Fields) > 0
 	return live
 }
 
-// fingerprint is "<fields>" or "<fields>-<values>", each the first 64 bits of a SHA-256 in hex; empty
-// if we own nothing.
-func fingerprint(managed []metav1.ManagedFieldsEntry, manager, version string, content map[string]any, ignore []string) string {
-	entry := ours(managed, manager)
-	if entry == nil {
-		return ""
-	}
-	set, err := decode(entry)
-	if err != nil {
-		// Never seen. Unknown must not look like "we own nothing", nor change from read to read.
-		return digest(entry.FieldsV1.GetRawBytes())
-	}
+// fingerprint is that of the fields that we own: "<fields>" or "<fields>-<values>", each the first 64 bits of a
+// SHA-256 in hex. Values count if the fields are named in the version that the content is in.
+func fingerprint(set *fieldpath.Set, managed []metav1.ManagedFieldsEntry, inVersion bool, content map[string]any, ignore []string) string {
 	var ignored []fieldpath.Path
 	if len(ignore) > 0 {
 		ignored = resolveAll(ignore, anyMap(content), decodeAll(managed))
 	}
-	set = without(set, ignored)
+	if len(ignored) > 0 {
+		set = without(set, ignored)
+	}
 	fields, err := set.ToJSON()
 	if err != nil {
-		return digest(entry.FieldsV1.GetRawBytes())
+		fields = []byte(err.Error()) // a set that was decoded always encodes
 	}
-	if content == nil || entry.APIVersion != version {
+	if content == nil || !inVersion {
 		return digest(fields)
 	}
 	h := sha256.New()

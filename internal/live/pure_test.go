@@ -182,7 +182,7 @@ func FuzzManagedFields(f *testing.F) {
 		other.Manager = "kubectl-edit"
 		live := u.DeepCopy()
 		observe := func() string {
-			return fingerprint([]metav1.ManagedFieldsEntry{e, other}, manager, "example.com/v1", live.Object, []string{pointer})
+			return fingerprint(decodeOr(&e), []metav1.ManagedFieldsEntry{e, other}, true, live.Object, []string{pointer})
 		}
 		if a, b := observe(), observe(); a != b {
 			t.Errorf("%q, then %q", a, b)

@@ -221,42 +221,60 @@ func isForeignMap(p fieldpath.Path) bool {
 // hashValues writes the live values at the fields of a set into h, and the order of the set's
 // items in each keyed list. Ignored values are left out.
 func hashValues(h hash.Hash, set *fieldpath.Set, live any, ignored []fieldpath.Path) {
-	walk(h, set, live, nil, ignored)
+	(&walker{h: h, ignored: ignored}).walk(set, live)
 }
 
-func walk(h hash.Hash, set *fieldpath.Set, live any, at fieldpath.Path, ignored []fieldpath.Path) {
-	hashOrder(h, set, live, at, ignored)
+// walker is on its way through a set: at and text are where, the latter as the server writes paths.
+type walker struct {
+	h       hash.Hash
+	ignored []fieldpath.Path
+	at      fieldpath.Path
+	text    string
+}
+
+// step calls f one element further on.
+func (w *walker) step(pe fieldpath.PathElement, f func()) {
+	at, text := w.at, w.text
+	w.at, w.text = append(w.at, pe), text+pe.String()
+	f()
+	w.at, w.text = at, text
+}
+
+func (w *walker) walk(set *fieldpath.Set, live any) {
+	w.order(set, live)
 	set.Members.Iterate(func(pe fieldpath.PathElement) {
 		if _, inner := set.Children.Get(pe); inner {
 			return // its parts are owned one by one
 		}
-		p := append(at.Copy(), pe)
-		if covered(p, ignored) || isForeignMap(p) {
-			return
-		}
-		v, ok := step(live, pe)
-		writeValue(h, p, v, ok, ignored)
+		w.step(pe, func() {
+			if covered(w.at, w.ignored) || isForeignMap(w.at) {
+				return
+			}
+			v, ok := step(live, pe)
+			w.value(v, ok)
+		})
 	})
 	set.Children.Iterate(func(pe fieldpath.PathElement) {
-		p := append(at.Copy(), pe)
-		if covered(p, ignored) {
-			return
-		}
-		v, _ := step(live, pe)
-		walk(h, set.WithPrefix(pe), v, p, ignored)
+		w.step(pe, func() {
+			if covered(w.at, w.ignored) {
+				return
+			}
+			v, _ := step(live, pe)
+			w.walk(set.WithPrefix(pe), v)
+		})
 	})
 }
 
-// hashOrder writes in which order the items that the set names stand in the live list. Others' items
+// order writes in which order the items that the set names stand in the live list. Others' items
 // between them do not matter.
-func hashOrder(h hash.Hash, set *fieldpath.Set, live any, at fieldpath.Path, ignored []fieldpath.Path) {
+func (w *walker) order(set *fieldpath.Set, live any) {
 	list, ok := live.([]any)
 	if !ok {
 		return
 	}
 	var keys []fieldpath.PathElement
 	collect := func(pe fieldpath.PathElement) {
-		if pe.Key != nil && !covered(append(at.Copy(), pe), ignored) {
+		if pe.Key != nil && !covered(append(w.at.Copy(), pe), w.ignored) {
 			keys = append(keys, pe)
 		}
 	}
@@ -272,21 +290,21 @@ func hashOrder(h hash.Hash, set *fieldpath.Set, live any, at fieldpath.Path, ign
 	for _, item := range list {
 		for _, pe := range keys {
 			if names(pe, item) {
-				fprint(h, "order %s%s\n", at, pe)
+				w.write("order ", w.text, pe.String(), "\n")
 				break
 			}
 		}
 	}
 }
 
-func writeValue(h hash.Hash, p fieldpath.Path, v any, present bool, ignored []fieldpath.Path) {
+func (w *walker) value(v any, present bool) {
 	if !present {
-		fprint(h, "none %s\n", p)
+		w.write("none ", w.text, "\n")
 		return
 	}
-	for _, q := range ignored {
-		if within(q, p) && len(q) > len(p) {
-			v = blank(v, q[len(p):])
+	for _, q := range w.ignored {
+		if within(q, w.at) && len(q) > len(w.at) {
+			v = blank(v, q[len(w.at):])
 		}
 	}
 	// Maps are encoded with their keys sorted, so equal values have equal text.
@@ -294,7 +312,13 @@ func writeValue(h hash.Hash, p fieldpath.Path, v any, present bool, ignored []fi
 	if err != nil {
 		text = []byte(fmt.Sprintf("%v", v)) // decoded JSON always encodes
 	}
-	fprint(h, "value %s %s\n", p, text)
+	w.write("value ", w.text, " ", string(text), "\n")
+}
+
+func (w *walker) write(parts ...string) {
+	for _, s := range parts {
+		_, _ = io.WriteString(w.h, s) // a hash never fails to write
+	}
 }
 
 // blank returns a copy of a value in which the one at the path is null.
@@ -305,9 +329,4 @@ func blank(v any, p fieldpath.Path) any {
 	box := map[string]any{"v": runtime.DeepCopyJSONValue(v)}
 	put(box, append(fieldpath.MakePathOrDie("v"), p...), nil, len(p)+1)
 	return box["v"]
-}
-
-func fprint(w io.Writer, format string, args ...any) {
-	// A hash never fails to write.
-	_, _ = fmt.Fprintf(w, format, args...)
 }

@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -46,6 +47,15 @@ const (
 	other       = "other"
 )
 
+// What a poll found, and where a rendered app came from.
+const (
+	pollUnchanged = "unchanged"
+	pollChanged   = "changed"
+	pollFailed    = "failed"
+	renderBuilt   = "built"
+	renderReused  = "reused"
+)
+
 // Metrics are the agent's metrics. Make one with New.
 type Metrics struct {
 	registry *prometheus.Registry
@@ -60,6 +70,17 @@ type Metrics struct {
 	errors        *prometheus.GaugeVec
 	apiRequests   *prometheus.CounterVec
 	patchDuration prometheus.Histogram
+	polls         *prometheus.CounterVec
+	pollDuration  prometheus.Histogram
+	received      prometheus.Counter
+	rendered      *prometheus.CounterVec
+	pushToLive    prometheus.Histogram
+	driftRepair   prometheus.Histogram
+	startup       prometheus.Gauge
+
+	healing sync.Once
+	started time.Time    // when the process began to work
+	pushed  atomic.Int64 // when the oldest commit that is not live yet was noticed, in Unix nanoseconds; 0 for none
 
 	managers, kinds, reasons *bounded
 }
@@ -95,12 +116,37 @@ func New(version string) *Metrics {
 			Name: "holdfast_errors", Help: "Objects of an app that failed, for every app that has any.",
 		}, []string{"app"}),
 		apiRequests: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "holdfast_api_requests_total", Help: "Requests to the API server, by HTTP method and status code.",
-		}, []string{"method", "code"}),
+			Name: "holdfast_api_requests_total", Help: "Requests to the API server, by what they were for, HTTP method and status code.",
+		}, []string{"purpose", "method", "code"}),
 		patchDuration: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "holdfast_patch_duration_seconds", Help: "How long the API server took to answer a PATCH.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
 		}),
+		polls: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "holdfast_polls_total", Help: "Polls of the Git repository, by what they found.",
+		}, []string{"result"}),
+		pollDuration: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "holdfast_poll_duration_seconds", Help: "How long a poll of the Git repository took that found nothing new.",
+			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
+		}),
+		received: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "holdfast_fetch_received_bytes_total", Help: "Bytes of Git packs that were fetched.",
+		}),
+		rendered: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "holdfast_rendered_apps_total", Help: "Apps rendered, by whether they were built or a former result was used.",
+		}, []string{"result"}),
+		pushToLive: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "holdfast_push_to_live_seconds", Help: "From the poll or webhook that brought a commit until its last object was applied.",
+			Buckets: []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600},
+		}),
+		driftRepair: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "holdfast_drift_repair_seconds", Help: "From the arrival of a foreign change until the API server had answered its correction.",
+			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60},
+		}),
+		startup: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "holdfast_startup_duration_seconds", Help: "From the agent's start until everything was watched and it could heal. 0 until then.",
+		}),
+		started:  time.Now(),
 		managers: &bounded{limit: maxManagers},
 		kinds:    &bounded{limit: maxKinds},
 		reasons:  &bounded{limit: maxReasons},
@@ -113,10 +159,17 @@ func New(version string) *Metrics {
 	m.registry.MustRegister(
 		m.syncDuration, m.objects, m.drift, m.fetchFailures, m.lastFetch, m.lastSync,
 		m.heldGates, m.errors, m.apiRequests, m.patchDuration, build,
+		m.polls, m.pollDuration, m.received, m.rendered, m.pushToLive, m.driftRepair, m.startup,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	for _, s := range ObjectStates {
 		m.objects.WithLabelValues(string(s))
+	}
+	for _, result := range []string{pollUnchanged, pollChanged, pollFailed} {
+		m.polls.WithLabelValues(result)
+	}
+	for _, result := range []string{renderBuilt, renderReused} {
+		m.rendered.WithLabelValues(result)
 	}
 	return m
 }
@@ -169,18 +222,67 @@ func (m *Metrics) DriftCorrected(kind, manager string) {
 	m.drift.WithLabelValues(m.kinds.value(kind), m.managers.value(manager)).Inc()
 }
 
-// Fetched notes that the repository answered at the time t.
-func (m *Metrics) Fetched(t time.Time) {
+// Polled notes a poll of the Git repository that began at start and was answered: what it found and
+// how many bytes of packs it fetched.
+func (m *Metrics) Polled(start time.Time, took time.Duration, changed bool, received int64) {
+	if m == nil {
+		return
+	}
+	m.lastFetch.Set(seconds(start.Add(took)))
+	m.received.Add(float64(received))
+	if !changed {
+		m.polls.WithLabelValues(pollUnchanged).Inc()
+		m.pollDuration.Observe(took.Seconds())
+		return
+	}
+	m.polls.WithLabelValues(pollChanged).Inc()
+	m.Stage(StageFetch, took)
+	m.pushed.CompareAndSwap(0, start.UnixNano())
+}
+
+// PollFailed counts a failed poll. reason is one word of few, such as "auth", never an error's text.
+func (m *Metrics) PollFailed(reason string) {
 	if m != nil {
-		m.lastFetch.Set(seconds(t))
+		m.polls.WithLabelValues(pollFailed).Inc()
+		m.fetchFailures.WithLabelValues(m.reasons.value(reason)).Inc()
 	}
 }
 
-// FetchFailed counts a failed poll. reason is one word of few, such as "auth", never an error's text.
-func (m *Metrics) FetchFailed(reason string) {
-	if m != nil {
-		m.fetchFailures.WithLabelValues(m.reasons.value(reason)).Inc()
+// Applied notes that everything that the newest commit wants had been applied at the time t.
+func (m *Metrics) Applied(t time.Time) {
+	if m == nil {
+		return
 	}
+	if pushed := m.pushed.Swap(0); pushed != 0 {
+		m.pushToLive.Observe(t.Sub(time.Unix(0, pushed)).Seconds())
+	}
+}
+
+// Rendered counts an app that was rendered: built, or taken from a former result.
+func (m *Metrics) Rendered(built bool) {
+	if m == nil {
+		return
+	}
+	result := renderReused
+	if built {
+		result = renderBuilt
+	}
+	m.rendered.WithLabelValues(result).Inc()
+}
+
+// DriftRepaired notes how long a foreign change lived, from its arrival here until it was corrected.
+func (m *Metrics) DriftRepaired(d time.Duration) {
+	if m != nil {
+		m.driftRepair.Observe(d.Seconds())
+	}
+}
+
+// Healing notes that the agent can heal everything at the time t. Only the first time counts.
+func (m *Metrics) Healing(t time.Time) {
+	if m == nil {
+		return
+	}
+	m.healing.Do(func() { m.startup.Set(t.Sub(m.started).Seconds()) })
 }
 
 // Synced notes that a sync ended without an error at the time t.

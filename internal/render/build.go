@@ -9,6 +9,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"unique"
 
 	"go.yaml.in/yaml/v3"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -35,6 +36,9 @@ type Request struct {
 	Target *fleet.Target
 	// Instance is the value of LabelInstance.
 	Instance string
+
+	// factsOnce gives the facts' key, for all requests with the same facts; nil works it out each time.
+	factsOnce func() string
 }
 
 // Result is one app rendered for one cluster. It is immutable and may be shared.
@@ -231,6 +235,7 @@ func (s *set) taken(seen map[object.ObjMetadata]bool, id object.ObjMetadata) boo
 // encode labels the objects, encodes them and sorts all by ID. target is the object whose replicas
 // were divided, nil if none.
 func (s *set) encode(req Request, target *division, res *Result) error {
+	var e encoder
 	sum := sha256.New()
 	slices.SortFunc(s.objects, func(a, b draft) int { return compare(a.id, b.id) })
 	res.Objects = make([]Object, 0, len(s.objects))
@@ -239,7 +244,7 @@ func (s *set) encode(req Request, target *division, res *Result) error {
 		var whole []byte
 		if target != nil && d.id == target.id {
 			var err error
-			if whole, err = canonical(d.content); err != nil {
+			if whole, err = e.encode(d.content); err != nil {
 				return fmt.Errorf("encode %s: %w", Name(d.id), err)
 			}
 			if fault := target.apply(d.content); fault != "" {
@@ -247,7 +252,7 @@ func (s *set) encode(req Request, target *division, res *Result) error {
 				continue
 			}
 		}
-		b, err := canonical(d.content)
+		b, err := e.encode(d.content)
 		if err != nil {
 			return fmt.Errorf("encode %s: %w", Name(d.id), err)
 		}
@@ -325,8 +330,11 @@ func identify(content map[string]any) (object.ObjMetadata, string, error) {
 		delete(meta, "namespace")
 		namespace = ""
 	}
+	// All but the name is the same for many objects, and in memory once.
 	return object.ObjMetadata{
-		GroupKind: schema.GroupKind{Group: gv.Group, Kind: kind},
-		Namespace: namespace, Name: name,
-	}, gv.Version, nil
+		GroupKind: schema.GroupKind{Group: shared(gv.Group), Kind: shared(kind)},
+		Namespace: shared(namespace), Name: name,
+	}, shared(gv.Version), nil
 }
+
+func shared(s string) string { return unique.Make(s).Value() }

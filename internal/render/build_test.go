@@ -95,7 +95,7 @@ func printCluster(t *testing.T, files memTree, fl *fleet.Fleet, name string) str
 			t.Fatal(err)
 		}
 	}
-	for _, d := range res.Duplicates {
+	for _, d := range res.Duplicates() {
 		out.WriteString("# " + Name(d.ID) + " is declared by " + strings.Join(d.Apps, ", ") + "\n")
 	}
 	return out.String()

@@ -6,8 +6,9 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"sync"
+	"sync/atomic"
 
-	"golang.org/x/sync/errgroup"
 	"sigs.k8s.io/cli-utils/pkg/object"
 
 	"github.com/holdfast-dev/holdfast/internal/fleet"
@@ -36,6 +37,9 @@ type ClusterRequest struct {
 	Parallel int
 	// Renderer holds the cache; nil builds everything.
 	Renderer *Renderer
+
+	// own is what the requests for all apps have in common.
+	own Request
 }
 
 // Revision is one commit of the fleet repository.
@@ -50,9 +54,6 @@ type Revision struct {
 type ClusterResult struct {
 	// Apps are all apps of the fleet, sorted by name, placed here or not.
 	Apps []AppResult
-	// Duplicates are objects that several apps declare, with the apps' names, sorted. Whose object
-	// it is, is decided when it is applied.
-	Duplicates []Duplicate
 }
 
 // Duplicate is one object that several apps declare. The namespace "default" is left out of its ID.
@@ -122,27 +123,30 @@ func Cluster(ctx context.Context, req ClusterRequest) (*ClusterResult, error) {
 	if req.Parallel <= 0 {
 		req.Parallel = runtime.GOMAXPROCS(0)
 	}
+	facts := cluster.Facts()
+	req.own = Request{
+		Tree: req.Head, Facts: facts, Instance: req.Instance,
+		factsOnce: sync.OnceValue(func() string { return factsText(facts) }),
+	}
 	res := &ClusterResult{Apps: make([]AppResult, len(req.Fleet.Apps))}
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(req.Parallel)
-	for i, app := range req.Fleet.Apps {
-		g.Go(func() error {
-			if err := ctx.Err(); err != nil {
-				return err
+	var next atomic.Int64
+	var work sync.WaitGroup
+	for range min(req.Parallel, len(res.Apps)) {
+		work.Go(func() {
+			for i := int(next.Add(1)) - 1; i < len(res.Apps) && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
+				res.Apps[i] = req.app(ctx, req.Fleet.Apps[i])
 			}
-			res.Apps[i] = req.app(ctx, app, cluster)
-			return ctx.Err()
 		})
 	}
-	if err := g.Wait(); err != nil {
+	work.Wait()
+	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("render cluster %q: %w", req.Name, err)
 	}
-	res.Duplicates = duplicates(res.Apps)
 	return res, nil
 }
 
 // app renders one app: placement and share of head, content of the adopted revision.
-func (req *ClusterRequest) app(ctx context.Context, app *fleet.App, cluster *fleet.Cluster) AppResult {
+func (req *ClusterRequest) app(ctx context.Context, app *fleet.App) AppResult {
 	res := AppResult{App: app, Commit: req.HeadCommit}
 	if res.Placement, res.Err = req.Fleet.Place(app); res.Err != nil {
 		return res
@@ -154,10 +158,8 @@ func (req *ClusterRequest) app(ctx context.Context, app *fleet.App, cluster *fle
 		share := res.Placement.Replicas[req.Name]
 		res.Share = &share
 	}
-	head := Request{
-		Tree: req.Head, App: app, Facts: cluster.Facts(),
-		Share: res.Share, Instance: req.Instance,
-	}
+	head := req.own
+	head.App, head.Share = app, res.Share
 	if app.Spec.Replicas != nil {
 		head.Target = app.Spec.Replicas.Target
 	}
@@ -198,7 +200,7 @@ func (r Revision) request(head Request, cluster string) (Request, error) {
 		return Request{}, fmt.Errorf("cluster %q at adopted commit %s: %w", cluster, r.Commit, ErrUnknownCluster)
 	}
 	held := head
-	held.Tree, held.App, held.Facts = r.Tree, app, c.Facts()
+	held.Tree, held.App, held.Facts, held.factsOnce = r.Tree, app, c.Facts(), nil
 	return held, nil
 }
 
@@ -210,15 +212,16 @@ func (req *ClusterRequest) headIDs(ctx context.Context, head Request) ([]object.
 	return ids(built.Objects, built.Errors), nil
 }
 
-// duplicates finds the objects that several apps declare.
-func duplicates(apps []AppResult) []Duplicate {
+// Duplicates finds the objects that several apps declare, with the apps' names, sorted. Whose object it
+// is, is decided when it is applied.
+func (r *ClusterResult) Duplicates() []Duplicate {
 	owners := map[object.ObjMetadata][]string{}
-	for i := range apps {
-		for _, id := range apps[i].IDs() {
+	for i := range r.Apps {
+		for _, id := range r.Apps[i].IDs() {
 			if id.Namespace == "default" {
 				id.Namespace = "" // what apply fills in for a namespaced kind
 			}
-			owners[id] = append(owners[id], apps[i].App.Name)
+			owners[id] = append(owners[id], r.Apps[i].App.Name)
 		}
 	}
 	var found []Duplicate

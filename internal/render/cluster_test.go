@@ -90,9 +90,9 @@ func TestCluster(t *testing.T) {
 	if !strings.Contains(res.Apps[1].Err.Error(), "gone.yaml") {
 		t.Errorf("the error does not name the file: %v", res.Apps[1].Err)
 	}
-	if len(res.Duplicates) != 1 || Name(res.Duplicates[0].ID) != "ConfigMap/shop/shared" ||
-		strings.Join(res.Duplicates[0].Apps, " ") != "also web" {
-		t.Errorf("duplicates: %v", res.Duplicates)
+	if all := res.Duplicates(); len(all) != 1 || Name(all[0].ID) != "ConfigMap/shop/shared" ||
+		strings.Join(all[0].Apps, " ") != "also web" {
+		t.Errorf("duplicates: %v", all)
 	}
 }
 

@@ -15,6 +15,11 @@
 //     this cluster are set; the two labels of ownership are stamped.
 //   - The result is canonical JSON with its hash, sorted by ID: equal input gives equal bytes.
 //
+// A Renderer keeps results. Every build records what it looked at, what it did not find included; a
+// result serves for another commit as long as the comparison of the two trees touches none of that. An app
+// that is not touched keeps its list of objects, the very same slice, and one that is shares with its
+// earlier result the objects that come out equal. What several clusters have in common is built once.
+//
 // # Cluster facts
 //
 // The placeholder's data keys are name, label.<key> and var.<key>. Keys with slashes and dots are

@@ -23,9 +23,7 @@ const (
 	// wrapper is a folder outside of the repository that holds one kustomization of our own.
 	wrapper = "/.holdfast"
 
-	// maxFile bounds one file, in bytes. The API server takes objects of about 1.5 MB.
-	maxFile = 8 << 20
-	// maxTotal bounds what one build reads, in bytes.
+	// maxTotal bounds what one build reads, in bytes; tree.MaxFile bounds one file.
 	maxTotal = 128 << 20
 )
 
@@ -44,7 +42,7 @@ type files struct {
 	kept map[string][]byte
 	// usedFacts is set once the build depends on the cluster's facts.
 	usedFacts bool
-	total     int64
+	total     int
 	// failed is the first failure that is not an absence. kustomize takes any failed read for a
 	// missing file; since unknown is not absent, such a build has failed whatever it returns.
 	failed error
@@ -83,18 +81,12 @@ func (f *files) readFile(rel string) ([]byte, error) {
 	if e.IsDir() {
 		return nil, &fs.PathError{Op: "read", Path: rel, Err: errors.New("is a directory")}
 	}
-	if e.Size > maxFile {
-		return nil, f.fail(fmt.Errorf("%s: %d bytes, more than the %d that a file may have", rel, e.Size, maxFile))
-	}
-	if f.total += e.Size; f.total > maxTotal {
-		return nil, f.fail(fmt.Errorf("%s: this app reads more than %d bytes", rel, maxTotal))
-	}
 	b, err := f.tree.ReadFile(rel)
 	if err != nil {
-		return nil, f.fail(fmt.Errorf("read %s: %w", rel, err))
+		return nil, f.fail(readError(rel, err))
 	}
-	if len(b) > maxFile {
-		return nil, f.fail(fmt.Errorf("%s: %d bytes, more than the %d that a file may have", rel, len(b), maxFile))
+	if f.total += len(b); f.total > maxTotal {
+		return nil, f.fail(fmt.Errorf("%s: this app reads more than %d bytes", rel, maxTotal))
 	}
 	if err := checkAliases(b); err != nil {
 		return nil, f.fail(fmt.Errorf("%s: %w", rel, err))
@@ -111,19 +103,28 @@ func (f *files) readFile(rel string) ([]byte, error) {
 	return b, nil
 }
 
+// readError names the path once, whether or not the tree has done so.
+func readError(rel string, err error) error {
+	var named *fs.PathError
+	if errors.As(err, &named) && named.Path == rel {
+		err = named.Err
+	}
+	return fmt.Errorf("read %s: %w", rel, err)
+}
+
 // stat looks a path up and records the answer.
 func (f *files) stat(rel string) (tree.Entry, error) {
 	e, err := f.tree.Stat(rel)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		f.record(Read{Path: rel, Kind: Absent})
+		f.record(Read{Path: rel, Kind: Absent, Direct: !tree.ViaLink(err)})
 		return tree.Entry{}, &fs.PathError{Op: "read", Path: rel, Err: fs.ErrNotExist}
 	case err != nil:
-		return tree.Entry{}, f.fail(fmt.Errorf("read %s: %w", rel, err))
+		return tree.Entry{}, f.fail(readError(rel, err))
 	case e.IsDir():
-		f.record(Read{Path: rel, Kind: Folder, Real: e.Path})
+		f.record(Read{Path: rel, Kind: Folder, Real: e.Path, Direct: e.Path == rel})
 	default:
-		f.record(Read{Path: rel, Kind: File, Hash: e.Hash})
+		f.record(Read{Path: rel, Kind: File, Hash: e.Hash, Direct: e.Path == rel})
 	}
 	return e, nil
 }
@@ -205,7 +206,10 @@ func (f *files) ReadDir(name string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	f.reads[rel] = Read{Path: rel, Kind: Listing, Real: e.Path, Hash: e.Hash}
+	if !e.IsDir() {
+		return nil, &fs.PathError{Op: "list", Path: rel, Err: errors.New("is not a directory")}
+	}
+	f.reads[rel] = Read{Path: rel, Kind: Listing, Real: e.Path, Hash: e.Hash, Direct: e.Path == rel}
 	entries, err := f.tree.ReadDir(rel)
 	if err != nil {
 		return nil, f.fail(fmt.Errorf("list %s: %w", rel, err))

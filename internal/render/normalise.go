@@ -1,9 +1,7 @@
 package render
 
 import (
-	"bytes"
 	"encoding/base64"
-	"encoding/json"
 	"fmt"
 	"strings"
 
@@ -135,15 +133,4 @@ func steering(content map[string]any) map[string]string {
 		found[k] = s
 	}
 	return found
-}
-
-// canonical encodes an object: compact, keys sorted, HTML not escaped.
-func canonical(content map[string]any) ([]byte, error) {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(content); err != nil {
-		return nil, err
-	}
-	return bytes.Clone(bytes.TrimSuffix(b.Bytes(), []byte("\n"))), nil
 }

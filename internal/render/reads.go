@@ -3,7 +3,8 @@ package render
 import (
 	"errors"
 	"io/fs"
-	"sort"
+	"slices"
+	"strings"
 
 	"github.com/holdfast-dev/holdfast/internal/tree"
 )
@@ -29,8 +30,10 @@ type Read struct {
 	Kind ReadKind
 	// Real is where a directory is, links followed.
 	Real string
-	// Hash is the Git object id of a File or Listing; empty in a working directory, which has none.
-	Hash string
+	// Hash is the Git object id of a File or Listing; zero in a working directory, which has none.
+	Hash tree.Hash
+	// Direct tells that no symbolic link was followed: Path is where it is, or would be.
+	Direct bool
 }
 
 // Reads is all that a build looked at, sorted by path: the same answers give the same result.
@@ -41,7 +44,7 @@ func (f *files) recorded() Reads {
 	for _, r := range f.reads {
 		rs = append(rs, r)
 	}
-	sort.Slice(rs, func(i, j int) bool { return rs[i].Path < rs[j].Path })
+	slices.SortFunc(rs, func(a, b Read) int { return strings.Compare(a.Path, b.Path) })
 	return rs
 }
 
@@ -56,6 +59,34 @@ func (rs Reads) Hold(t tree.Tree) bool {
 	return true
 }
 
+// HoldAfter is Hold for a t that differs from the tree of the build, or from another over which the reads
+// hold, by the given changes: only what they touch is looked at.
+func (rs Reads) HoldAfter(c *tree.Changes, t tree.Tree) bool {
+	if c.Links {
+		return rs.Hold(t) // a path that was absent may lead through the link now
+	}
+	for i := range rs {
+		if !rs[i].Direct && !rs[i].holds(t) {
+			return false
+		}
+	}
+	if len(c.Paths) > len(rs) {
+		for i := range rs {
+			if _, touched := slices.BinarySearch(c.Paths, rs[i].Path); touched && !rs[i].holds(t) {
+				return false
+			}
+		}
+		return true
+	}
+	for _, p := range c.Paths {
+		i, touched := slices.BinarySearchFunc(rs, p, func(r Read, p string) int { return strings.Compare(r.Path, p) })
+		if touched && !rs[i].holds(t) {
+			return false
+		}
+	}
+	return true
+}
+
 func (r Read) holds(t tree.Tree) bool {
 	e, err := t.Stat(r.Path)
 	if err != nil {
@@ -63,11 +94,11 @@ func (r Read) holds(t tree.Tree) bool {
 	}
 	switch r.Kind {
 	case File:
-		return !e.IsDir() && r.Hash != "" && e.Hash == r.Hash
+		return !e.IsDir() && !r.Hash.IsZero() && e.Hash == r.Hash
 	case Folder:
 		return e.IsDir() && e.Path == r.Real
 	case Listing:
-		return e.IsDir() && e.Path == r.Real && r.Hash != "" && e.Hash == r.Hash
+		return e.IsDir() && e.Path == r.Real && !r.Hash.IsZero() && e.Hash == r.Hash
 	default:
 		return false
 	}

@@ -3,7 +3,6 @@ package render
 import (
 	"bytes"
 	"crypto/sha1" //nolint:gosec // Git's own hash, for the test's tree
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -77,7 +76,7 @@ func (m memTree) Stat(name string) (tree.Entry, error) {
 		return tree.Entry{}, err
 	}
 	if b, ok := m[at]; ok {
-		return tree.Entry{Name: path.Base(at), Path: at, Size: int64(len(b)), Hash: digest(b)}, nil
+		return tree.Entry{Name: path.Base(at), Path: at, Hash: digest(b)}, nil
 	}
 	var all []string
 	for k, v := range m {
@@ -107,6 +106,11 @@ func (m memTree) ReadFile(name string) ([]byte, error) {
 func (m memTree) ReadDir(name string) ([]tree.Entry, error) {
 	seen := map[string]bool{}
 	var entries []tree.Entry
+	at, err := m.resolve(name)
+	if err != nil {
+		return nil, err
+	}
+	name = at
 	for k := range m {
 		rest, ok := strings.CutPrefix(k, name+"/")
 		if name == "." {
@@ -117,6 +121,10 @@ func (m memTree) ReadDir(name string) ([]tree.Entry, error) {
 			continue
 		}
 		seen[first] = true
+		if target, ok := strings.CutPrefix(m[path.Join(name, first)], "-> "); ok {
+			entries = append(entries, tree.Entry{Name: first, Path: path.Join(name, first), Mode: fs.ModeSymlink, Hash: digest(target)})
+			continue
+		}
 		e, err := m.Stat(path.Join(name, first))
 		if err != nil {
 			return nil, err
@@ -127,10 +135,7 @@ func (m memTree) ReadDir(name string) ([]tree.Entry, error) {
 	return entries, nil
 }
 
-func digest(s string) string {
-	sum := sha1.Sum([]byte(s)) //nolint:gosec // as above
-	return hex.EncodeToString(sum[:])
-}
+func digest(s string) tree.Hash { return sha1.Sum([]byte(s)) } //nolint:gosec // as above
 
 // parseAll parses a YAML stream.
 func parseAll(b []byte) (nodes []*yaml.Node, err error) {

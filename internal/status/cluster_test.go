@@ -109,13 +109,20 @@ func (s server) writer(t *testing.T, instance string) *Writer {
 	return w
 }
 
+// write says what there is to be, all else is gone.
 func write(t *testing.T, w *Writer, states ...AppState) {
 	t.Helper()
 	all := map[string]AppState{}
 	for _, s := range states {
 		all[s.Name] = s
 	}
-	w.Update(all)
+	var gone []string
+	for app := range w.entries {
+		if _, ok := all[app]; !ok {
+			gone = append(gone, app)
+		}
+	}
+	w.Update(all, gone)
 	if err := w.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -277,7 +284,7 @@ func TestWriterSendsOneRequestPerChange(t *testing.T) {
 	a, b := storefront(), broken()
 	mark := s.mark(t)
 	write(t, w, a, b)
-	if got := s.requests(t, mark); !slices.Equal(got, []string{"patch broken", "patch storefront"}) {
+	if got := slices.Sorted(slices.Values(s.requests(t, mark))); !slices.Equal(got, []string{"patch broken", "patch storefront"}) {
 		t.Errorf("to create: %v", got)
 	}
 	mark = s.mark(t)
@@ -380,7 +387,7 @@ func TestEventsAreShownWithTheirAppStatus(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	recorder := NewRecorder(client.CoreV1(), "pod-1")
+	recorder := NewRecorder(client.CoreV1(), "pod-1", nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- recorder.Run(ctx) }()

@@ -12,7 +12,7 @@ import (
 func NewAppStatusStatus(s *AppState, previous *AppStatusStatus, now time.Time) AppStatusStatus {
 	out := AppStatusStatus{
 		Revision:       s.Changed,
-		RevisionShort:  short(s.Changed),
+		RevisionShort:  Short(s.Changed),
 		Placement:      s.Placement,
 		Proven:         s.Proven,
 		Content:        s.Content,

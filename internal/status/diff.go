@@ -3,7 +3,6 @@ package status
 import (
 	"reflect"
 	"slices"
-	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -15,7 +14,9 @@ type Change int
 const (
 	// Same: there is nothing new to say. Fields that move with every commit may differ.
 	Same Change = iota
-	// Detail: counters or a progress message differ.
+	// Tally: nothing but the count of corrections differs.
+	Tally
+	// Detail: other counters or a progress message differ.
 	Detail
 	// News: what the app is, what it was given, or what holds or fails differs.
 	News
@@ -25,46 +26,29 @@ const (
 	Gone
 )
 
-// Difference is one AppStatus that does not say what it should.
-type Difference struct {
-	App    string
-	Change Change
-}
-
-// Diff compares what the cluster says with what it should say, by app. The result has no Same and is
-// sorted by app.
-func Diff(written, wanted map[string]AppStatusStatus) []Difference {
-	var out []Difference
-	for app := range wanted {
-		want := wanted[app]
-		have, ok := written[app]
-		change := Created
-		if ok {
-			change = compare(&have, &want)
-		}
-		if change != Same {
-			out = append(out, Difference{App: app, Change: change})
-		}
+// Compare tells how what the cluster says of an app differs from what it should say; nil is no object.
+func Compare(have, want *AppStatusStatus) Change {
+	switch {
+	case have == nil && want == nil:
+		return Same
+	case have == nil:
+		return Created
+	case want == nil:
+		return Gone
 	}
-	for app := range written {
-		if _, ok := wanted[app]; !ok {
-			out = append(out, Difference{App: app, Change: Gone})
-		}
-	}
-	slices.SortFunc(out, func(a, b Difference) int { return strings.Compare(a.App, b.App) })
-	return out
-}
-
-func compare(have, want *AppStatusStatus) Change {
 	a, b := news(have), news(want)
 	if !reflect.DeepEqual(a, b) {
 		return News
 	}
 	a, b = details(have), details(want)
-	if !reflect.DeepEqual(a, b) {
-		return Detail
+	if reflect.DeepEqual(a, b) {
+		return Same
 	}
-	return Same
+	a.Drift, b.Drift = AppStatusDrift{}, AppStatusDrift{}
+	if reflect.DeepEqual(a, b) {
+		return Tally
+	}
+	return Detail
 }
 
 // details returns s without what moves with every commit and without the times of transition, which follow

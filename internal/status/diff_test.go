@@ -2,13 +2,14 @@ package status
 
 import (
 	"encoding/json"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestDiff(t *testing.T) {
+func TestCompare(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		edit func(*AppState)
@@ -28,7 +29,8 @@ func TestDiff(t *testing.T) {
 			s.Held = []Held{{Gate: GateWave, Since: s.Held[0].Since, Reason: "waits for eu-west-2"}}
 		}, noon, Detail},
 		{"an error", func(s *AppState) { s.Errors = broken().Errors }, noon, News},
-		{"a correction", func(s *AppState) { s.Drift.Corrected++ }, noon, Detail},
+		{"a correction", func(s *AppState) { s.Drift.Corrected++ }, noon, Tally},
+		{"a correction, and an object more", func(s *AppState) { s.Drift.Corrected++; s.Objects++ }, noon, Detail},
 		{"an object more", func(s *AppState) { s.Objects++ }, noon, Detail},
 		{"a replica less", func(s *AppState) { s.Replicas.Ready-- }, noon, Detail},
 	} {
@@ -46,10 +48,7 @@ func TestDiff(t *testing.T) {
 			if err := json.Unmarshal(data, &read); err != nil {
 				t.Fatal(err)
 			}
-			got := Same
-			for _, d := range Diff(map[string]AppStatusStatus{"a": read}, map[string]AppStatusStatus{"a": wanted}) {
-				got = d.Change
-			}
+			got := Compare(&read, &wanted)
 			if got != test.want {
 				t.Errorf("%d, want %d", got, test.want)
 			}
@@ -57,15 +56,10 @@ func TestDiff(t *testing.T) {
 	}
 }
 
-func TestDiffOfMany(t *testing.T) {
-	state := storefront()
-	s := NewAppStatusStatus(&state, nil, noon)
-	other := s
-	other.Revision = "next"
-	got := Diff(map[string]AppStatusStatus{"same": s, "gone": s, "news": s}, map[string]AppStatusStatus{"same": s, "news": other, "created": s})
-	want := []Difference{{"created", Created}, {"gone", Gone}, {"news", News}}
-	if d := cmp.Diff(want, got); d != "" {
-		t.Error(d)
+func TestCompareWithNothing(t *testing.T) {
+	s := NewAppStatusStatus(&AppState{}, nil, noon)
+	if got := []Change{Compare(nil, nil), Compare(nil, &s), Compare(&s, nil)}; !slices.Equal(got, []Change{Same, Created, Gone}) {
+		t.Errorf("%v, want the same, created and gone", got)
 	}
 }
 

@@ -1,11 +1,14 @@
 package status
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -23,47 +26,150 @@ const (
 	maxPending = 20
 	// maxListed is how many objects or fields one Event names.
 	maxListed = 10
+
+	// eventBurst Events are sent at once, and one more each eventInterval: a small fleet tells all, a
+	// large one what fits.
+	eventBurst    = 50
+	eventInterval = 2 * time.Second
+	// eventPatience is how long an Event waits for its turn; those that waited in vain become one.
+	eventPatience = 10 * time.Second
+	// eventTick is how often the Recorder looks, while Events wait.
+	eventTick = 250 * time.Millisecond
 )
 
 // Recorder sends Kubernetes Events about AppStatus objects, where `kubectl describe appstatus` and
-// `kubectl get events` show them. It is client-go's recorder: similar Events are merged, an object has
+// `kubectl get events` show them. Warnings go first, and Events that would be too many are told as one, with
+// their number: a thousand apps that are synced at once are no thousand news. Nothing but warnings is
+// sent while the cluster is busy. Beneath is client-go's recorder: similar Events are merged, an object has
 // a burst of 25 and then one in five minutes, and what the API server does not take in time is
 // dropped. No method blocks.
 //
 // An Event refers to its object by UID, so the Events of an app wait until Bind has told it. All
 // methods of a nil Recorder do nothing.
 type Recorder struct {
-	broadcaster record.EventBroadcaster
-	recorder    record.EventRecorder
+	load *Load
+	emit func(*corev1.ObjectReference, Event)
+	stop func()
+	wake chan struct{}
 
 	mu      sync.Mutex
 	unbound bool
 	refs    map[string]*corev1.ObjectReference
 	pending map[string][]Event
+	queue   []queued
+	tokens  int
+	tokenAt time.Time // when the last one came
 }
 
-// NewRecorder returns a Recorder that sends its Events once Run is called. host is the source's host:
-// the agent's pod, or empty.
-func NewRecorder(client typedcorev1.EventsGetter, host string) *Recorder {
-	r := &Recorder{
-		broadcaster: record.NewBroadcaster(),
-		refs:        map[string]*corev1.ObjectReference{},
-		pending:     map[string][]Event{},
-	}
-	r.recorder = r.broadcaster.NewRecorder(runtime.NewScheme(), corev1.EventSource{Component: component, Host: host})
+// queued is an Event that waits for its turn.
+type queued struct {
+	Event
+	at time.Time
+}
+
+// NewRecorder returns a Recorder that sends its Events while Run runs. host is the source's host: the
+// agent's pod, or empty. load tells when the cluster is busy; nil is never.
+func NewRecorder(client typedcorev1.EventsGetter, host string, load *Load) *Recorder {
+	broadcaster := record.NewBroadcaster()
+	recorder := broadcaster.NewRecorder(runtime.NewScheme(), corev1.EventSource{Component: component, Host: host})
 	// A cluster-scoped object has no namespace; the recorder puts its Events into "default".
-	r.broadcaster.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: client.Events("")})
+	broadcaster.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: client.Events("")})
+	r := newRecorder(load, func(ref *corev1.ObjectReference, e Event) {
+		recorder.Event(ref, e.kind(), e.Reason, clip(e.Message, maxEventMessage))
+	})
+	r.stop = broadcaster.Shutdown
 	return r
 }
 
-// Run lets Events through until ctx ends.
+func newRecorder(load *Load, emit func(*corev1.ObjectReference, Event)) *Recorder {
+	return &Recorder{
+		load: load, emit: emit, stop: func() {}, wake: make(chan struct{}, 1), tokens: eventBurst,
+		refs: map[string]*corev1.ObjectReference{}, pending: map[string][]Event{},
+	}
+}
+
+// Run sends Events until ctx ends, and then those that have not been sent.
 func (r *Recorder) Run(ctx context.Context) error {
 	if r == nil {
 		return nil
 	}
-	<-ctx.Done()
-	r.broadcaster.Shutdown()
-	return nil
+	defer r.stop()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			r.send(time.Now().Add(eventPatience))
+			return nil
+		case <-r.wake:
+		case <-timer.C:
+		}
+		if r.send(time.Now()) {
+			timer.Reset(eventTick)
+		}
+	}
+}
+
+// send sends what may be sent at the time now, and tells whether something still waits.
+func (r *Recorder) send(now time.Time) (waiting bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if more := int(now.Sub(r.tokenAt) / eventInterval); more > 0 {
+		r.tokens = min(r.tokens+more, eventBurst)
+		r.tokenAt = now
+	}
+	busy := r.load.Busy(now)
+	slices.SortStableFunc(r.queue, func(a, b queued) int { return cmp.Compare(b.rank(), a.rank()) })
+	left := r.queue[:0]
+	var late []Event
+	for _, q := range r.queue {
+		switch {
+		case busy && !q.Warning:
+			left = append(left, q)
+		case r.tokens > 0:
+			r.tokens--
+			r.emit(r.ref(q.App), q.Event)
+		case now.Sub(q.at) >= eventPatience:
+			late = append(late, q.Event)
+		default:
+			left = append(left, q)
+		}
+	}
+	for _, e := range gathered(late) {
+		r.emit(r.ref(e.App), e)
+	}
+	clear(r.queue[len(left):])
+	r.queue = left
+	return len(left) > 0
+}
+
+func (e Event) rank() int {
+	if e.Warning {
+		return 1
+	}
+	return 0
+}
+
+// gathered makes one Event of all that have the same reason, about the app of the last.
+func gathered(events []Event) []Event {
+	byReason := map[string][]Event{}
+	for _, e := range events {
+		byReason[e.Reason] = append(byReason[e.Reason], e)
+	}
+	var out []Event
+	for _, reason := range slices.Sorted(maps.Keys(byReason)) {
+		of := byReason[reason]
+		last := of[len(of)-1]
+		if len(of) > 1 {
+			apps := map[string]bool{}
+			for _, e := range of {
+				apps[e.App] = true
+			}
+			last.Message = fmt.Sprintf("%s (one of %d such Events, too many to send, of: %s)", clip(last.Message, maxEventMessage/2), len(of), listed(slices.Collect(maps.Keys(apps))))
+		}
+		out = append(out, last)
+	}
+	return out
 }
 
 // Bind tells the object and UID of an app's AppStatus, and sends what has waited for it. It is made for
@@ -110,24 +216,36 @@ func (r *Recorder) Record(events ...Event) {
 			}
 			continue
 		}
-		r.send(e)
+		r.enqueue(e)
 	}
 }
 
-// flush sends the Events that waited for the app. The caller holds mu.
+// flush lets the Events go on that waited for the app. The caller holds mu.
 func (r *Recorder) flush(app string) {
 	for _, e := range r.pending[app] {
-		r.send(e)
+		r.enqueue(e)
 	}
 	delete(r.pending, app)
 }
 
-func (r *Recorder) send(e Event) {
-	ref := r.refs[e.App]
-	if ref == nil {
-		ref = reference(e.App, "")
+// enqueue has an Event sent when its turn comes. The caller holds mu.
+func (r *Recorder) enqueue(e Event) {
+	r.queue = append(r.queue, queued{e, time.Now()})
+	if len(r.queue) > 1 && !e.Warning {
+		return // Run looks again soon for those before it
 	}
-	r.recorder.Event(ref, e.kind(), e.Reason, clip(e.Message, maxEventMessage))
+	select {
+	case r.wake <- struct{}{}:
+	default: // Run will look anyway
+	}
+}
+
+// ref is what the Events of an app refer to. The caller holds mu.
+func (r *Recorder) ref(app string) *corev1.ObjectReference {
+	if ref := r.refs[app]; ref != nil {
+		return ref
+	}
+	return reference(app, "")
 }
 
 // DriftCorrected makes the Event of an object that was corrected: which manager had changed it, and

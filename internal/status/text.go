@@ -24,8 +24,8 @@ func clip(s string, limit int) string {
 	return s[:cut] + mark
 }
 
-// short is the part of a commit that people read.
-func short(commit string) string {
+// Short is the part of a commit that people read.
+func Short(commit string) string {
 	if len(commit) > 12 {
 		return commit[:12]
 	}

@@ -85,7 +85,7 @@ func Transitions(previous, next *AppState) []Event {
 		add(true, EventApplyFailed, "%d more errors", fresh-maxFailureEvents)
 	}
 	if next.Ready && !readyBefore(previous, next) {
-		add(false, EventSynced, "Ready at %s, %d objects", short(next.Changed), next.Objects)
+		add(false, EventSynced, "Ready at %s, %d objects", Short(next.Changed), next.Objects)
 	}
 	return out
 }

@@ -1,14 +1,18 @@
 package status
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
@@ -16,13 +20,22 @@ import (
 
 // How long a change may wait before it is written.
 const (
-	writeInterval  = time.Second     // at least, between two writes of one app
-	transientDelay = 2 * time.Second // for an app that is neither settled nor new
-	detailDelay    = 5 * time.Second // for counters and progress messages
+	writeInterval  = time.Second      // at least, between two writes of one app
+	transientDelay = 2 * time.Second  // for an app that is not settled
+	busyDelay      = 30 * time.Second // for such an app while the cluster is busy
+	detailDelay    = 5 * time.Second  // for counters and progress messages
+	tallyDelay     = 5 * time.Second  // for corrections, since the first that is not written
 	retryFirst     = time.Second
-	retryMost      = time.Minute
+	retryMost      = 30 * time.Second // longer, and a server that was overloaded for a while shows a minute of old news
 	retryRefused   = 10 * time.Minute // at most, while the kind is missing or a permission is
 	writeTimeout   = 15 * time.Second
+)
+
+// How many writes there are at a time: parallel ones to catch up, and few beside the writes that matter
+// more, since each costs the API server as much as one of those.
+const (
+	parallelWrites = 4
+	slowInterval   = 250 * time.Millisecond // between two writes while the cluster is busy, or of corrections alone
 )
 
 // WriterOptions say where a Writer writes and in whose name.
@@ -35,7 +48,9 @@ type WriterOptions struct {
 	FieldManager string
 	// OnUID, if set, is called after every first write with the UID of the app's AppStatus: see Recorder.Bind.
 	OnUID func(app, object string, uid types.UID)
-	Log   zerolog.Logger
+	// Load tells when the cluster is busy with what matters more; nil is never.
+	Load *Load
+	Log  zerolog.Logger
 }
 
 // Writer keeps the AppStatus objects of this instance equal to the states it was last given. It
@@ -43,6 +58,7 @@ type WriterOptions struct {
 type Writer struct {
 	store store
 	onUID func(app, object string, uid types.UID)
+	load  *Load
 	log   zerolog.Logger
 	wake  chan struct{}
 
@@ -50,9 +66,11 @@ type Writer struct {
 	writing sync.Mutex
 
 	mu      sync.Mutex
-	given   bool // Update has been called: before, nothing is known to be gone
-	wanted  map[string]AppState
 	entries map[string]*entry
+	changed map[string]bool      // apps to be compared anew
+	open    map[string]bool      // apps whose object differs from what is wanted
+	stalls  map[string]time.Time // when apps will count as stalled, and be compared anew
+	slowAt  time.Time            // the last write that was to be one of few
 	// outage is a failure that is not one object's: the API server is away, the kind or a permission is
 	// missing. One request then tries for all.
 	outage failure
@@ -67,10 +85,15 @@ type failure struct {
 
 // entry is what the Writer knows of one app's object.
 type entry struct {
+	given   bool      // Update has named the app: before, nothing is known of what is wanted
+	wanted  *AppState // nil: no object
 	written *stored   // nil: not in the cluster
 	wroteAt time.Time // the last write; zero after a restart
 	dirtyAt time.Time // since when it differs from what is wanted; zero if it does not
-	failure failure
+	// change and transient are how it differs, while it does.
+	change    Change
+	transient bool
+	failure   failure
 }
 
 // NewWriter returns a Writer that does nothing until Load, Update and Run are called.
@@ -79,7 +102,10 @@ func NewWriter(o WriterOptions) *Writer {
 }
 
 func newWriter(s store, o WriterOptions) *Writer {
-	return &Writer{store: s, onUID: o.OnUID, log: o.Log, wake: make(chan struct{}, 1), entries: map[string]*entry{}}
+	return &Writer{
+		store: s, onUID: o.OnUID, load: o.Load, log: o.Log, wake: make(chan struct{}, 1),
+		entries: map[string]*entry{}, changed: map[string]bool{}, open: map[string]bool{}, stalls: map[string]time.Time{},
+	}
 }
 
 // Load reads what the cluster remembers of this instance's apps and returns it by app name: the
@@ -102,17 +128,34 @@ func (w *Writer) Load(ctx context.Context) (map[string]AppState, error) {
 	return states, nil
 }
 
-// Update says what the AppStatus objects should say from now on. The AppStatus of an app that is not
-// among the states is deleted, so an app whose state is unknown must be among them. It never blocks.
-// The map and the slices in it must not be altered afterwards.
-func (w *Writer) Update(states map[string]AppState) {
+// Update says how apps stand that have changed, and which are gone: the AppStatus of those is deleted. An
+// app that was never named in an Update keeps the AppStatus that it has, since nothing is known of it. It
+// never blocks. The slices in the states must not be altered afterwards.
+func (w *Writer) Update(changed map[string]AppState, gone []string) {
 	w.mu.Lock()
-	w.wanted, w.given = states, true
+	for app := range changed {
+		s := changed[app]
+		w.give(app, &s)
+	}
+	for _, app := range gone {
+		w.give(app, nil)
+	}
 	w.mu.Unlock()
 	select {
 	case w.wake <- struct{}{}:
 	default: // it will look anyway
 	}
+}
+
+// give notes what is wanted of an app. The caller holds mu.
+func (w *Writer) give(app string, s *AppState) {
+	e := w.entries[app]
+	if e == nil {
+		e = &entry{}
+		w.entries[app] = e
+	}
+	e.given, e.wanted = true, s
+	w.changed[app] = true
 }
 
 // Run writes until ctx ends. It returns nil then; what is still unwritten is left to Flush.
@@ -144,20 +187,28 @@ func (w *Writer) Flush(ctx context.Context) error { return w.write(ctx, true) }
 func (w *Writer) write(ctx context.Context, all bool) error {
 	w.writing.Lock()
 	defer w.writing.Unlock()
-	var errs []error
-	for _, j := range w.jobs(time.Now(), all) {
+	jobs := w.jobs(time.Now(), all)
+	errs := make([]error, len(jobs))
+	var stopped atomic.Bool
+	var group errgroup.Group
+	group.SetLimit(parallelWrites)
+	for i, j := range jobs {
 		if ctx.Err() != nil {
-			return errors.Join(append(errs, ctx.Err())...)
-		}
-		err := w.do(ctx, j)
-		if err == nil {
-			continue
-		}
-		errs = append(errs, err)
-		if !all && !ofOneObject(err) {
+			errs[i] = ctx.Err()
 			break
 		}
+		if stopped.Load() || !all && len(jobs) > 1 && w.load.Busy(time.Now()) {
+			break
+		}
+		group.Go(func() error {
+			errs[i] = w.do(ctx, j)
+			if errs[i] != nil && !all && !ofOneObject(errs[i]) {
+				stopped.Store(true)
+			}
+			return nil
+		})
 	}
+	_ = group.Wait() // they are in errs
 	return errors.Join(errs...)
 }
 
@@ -169,103 +220,116 @@ type job struct {
 	status AppStatusStatus
 }
 
-// jobs returns what is to be done at the time now.
+// jobs returns what is to be done at the time now, what people wait for first and corrections last. While the
+// cluster is busy, or nothing can be written, it is one thing at a time, and so it is while nothing but
+// corrections is left to tell.
 func (w *Writer) jobs(now time.Time, all bool) []job {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	var out []job
-	for _, p := range w.plan(now) {
-		if !all && p.due.After(now) {
-			continue
+	w.compare(now)
+	busy := !all && w.load.Busy(now)
+	var due []string
+	for app := range w.open {
+		if all || !w.due(w.entries[app], busy).After(now) {
+			due = append(due, app)
 		}
-		j := job{app: p.app, object: p.app, status: p.status}
-		if e := w.entries[p.app]; e.written != nil {
+	}
+	slices.SortFunc(due, func(a, b string) int {
+		x, y := w.entries[a], w.entries[b]
+		return cmp.Or(cmp.Compare(x.rank(), y.rank()), x.dirtyAt.Compare(y.dirtyAt), cmp.Compare(a, b))
+	})
+	if !all && len(due) > 0 {
+		tallies := slices.IndexFunc(due, func(app string) bool { return w.entries[app].change == Tally })
+		switch {
+		case busy || tallies == 0:
+			due = due[:1]
+			w.slowAt = now
+		case w.outage.count > 0:
+			due = due[:1]
+		case tallies > 0:
+			due = due[:tallies]
+		}
+	}
+	out := make([]job, 0, len(due))
+	for _, app := range due {
+		e := w.entries[app]
+		j := job{app: app, object: app}
+		if e.written != nil {
 			j.object = e.written.object
-			if p.change == Gone {
-				j.remove = e.written
-			}
+		}
+		if e.change == Gone {
+			j.remove = e.written
+		} else {
+			j.status = NewAppStatusStatus(e.wanted, e.said(), now)
 		}
 		out = append(out, j)
 	}
 	return out
 }
 
-// next tells when to look again: when the next write is due, or an app begins to count as stalled.
+// next tells when to look again: when the next write is due, the cluster may be busy no longer, or an
+// app begins to count as stalled.
 func (w *Writer) next(now time.Time) (time.Time, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.compare(now)
 	var next time.Time
 	earlier := func(t time.Time) {
 		if next.IsZero() || t.Before(next) {
 			next = t
 		}
 	}
-	for _, p := range w.plan(now) {
-		earlier(p.due)
+	busy := w.load.Busy(now)
+	for app := range w.open {
+		earlier(w.due(w.entries[app], busy))
 	}
-	for app := range w.wanted {
-		s := w.wanted[app]
-		if at, ok := s.StallsAt(); ok && at.After(now) {
-			earlier(at)
-		}
+	if busy && len(w.open) > 0 {
+		earlier(w.load.until())
+	}
+	for _, at := range w.stalls {
+		earlier(at)
 	}
 	return next, !next.IsZero()
 }
 
-// planned is one object that differs from what is wanted.
-type planned struct {
-	app    string
-	change Change
-	status AppStatusStatus
-	due    time.Time
-}
-
-// plan compares what is written with what is wanted, and notes since when they differ. The caller
-// holds mu.
-func (w *Writer) plan(now time.Time) []planned {
-	if !w.given {
-		return nil
-	}
-	wanted := make(map[string]AppStatusStatus, len(w.wanted))
-	written := make(map[string]AppStatusStatus, len(w.entries))
-	for app, e := range w.entries {
-		if e.written != nil {
-			written[app] = e.written.status
+// compare finds out how the objects of the apps that have changed differ from what is wanted, and since
+// when. The caller holds mu.
+func (w *Writer) compare(now time.Time) {
+	for app, at := range w.stalls {
+		if !at.After(now) {
+			delete(w.stalls, app)
+			w.changed[app] = true
 		}
 	}
-	for app := range w.wanted {
-		s := w.wanted[app]
-		var previous *AppStatusStatus
-		if have, ok := written[app]; ok {
-			previous = &have
+	for app := range w.changed {
+		delete(w.changed, app)
+		e := w.entries[app]
+		if e == nil || !e.given {
+			continue
 		}
-		wanted[app] = NewAppStatusStatus(&s, previous, now)
-	}
-	diff := Diff(written, wanted)
-	different := make(map[string]bool, len(diff))
-	out := make([]planned, 0, len(diff))
-	for _, d := range diff {
-		e := w.entries[d.App]
-		if e == nil {
-			e = &entry{}
-			w.entries[d.App] = e
+		delete(w.stalls, app)
+		var wanted *AppStatusStatus
+		if e.wanted != nil {
+			s := NewAppStatusStatus(e.wanted, e.said(), now)
+			wanted, e.transient = &s, e.wanted.transient(now)
+			if at, ok := e.wanted.StallsAt(); ok && at.After(now) {
+				w.stalls[app] = at
+			}
 		}
+		e.change = Compare(e.said(), wanted)
+		if e.change == Same {
+			e.dirtyAt, e.failure = time.Time{}, failure{}
+			delete(w.open, app)
+			if e.wanted == nil {
+				delete(w.entries, app)
+			}
+			continue
+		}
+		w.open[app] = true
 		if e.dirtyAt.IsZero() {
 			e.dirtyAt = now
 		}
-		different[d.App] = true
-		s := w.wanted[d.App]
-		out = append(out, planned{app: d.App, change: d.Change, status: wanted[d.App], due: later(e.due(d.Change, s.transient(now)), w.outage.retryAt)})
 	}
-	for app, e := range w.entries {
-		if !different[app] {
-			e.dirtyAt, e.failure = time.Time{}, failure{}
-			if _, ok := w.wanted[app]; !ok && e.written == nil {
-				delete(w.entries, app)
-			}
-		}
-	}
-	return out
 }
 
 // transient tells that the state is about to change by itself, so that it can be worth waiting for.
@@ -276,16 +340,43 @@ func (s *AppState) transient(now time.Time) bool {
 	return !s.Ready && !s.Suspended && len(s.Errors) == 0 && len(s.Held) == 0
 }
 
+// said is what the cluster has, nil if nothing.
+func (e *entry) said() *AppStatusStatus {
+	if e.written == nil {
+		return nil
+	}
+	return &e.written.status
+}
+
+// rank orders what is due: first what somebody may be waiting for, to learn what failed or what holds.
+func (e *entry) rank() int {
+	switch {
+	case e.change == Tally:
+		return 2
+	case e.wanted == nil || e.change == Detail || len(e.wanted.Errors) == 0 && len(e.wanted.Held) == 0 && !e.wanted.Suspended:
+		return 1
+	}
+	return 0
+}
+
 // due tells when a change may be written.
-func (e *entry) due(change Change, transient bool) time.Time {
+func (w *Writer) due(e *entry, busy bool) time.Time {
 	due := e.dirtyAt
 	switch {
-	case change == Detail:
+	case e.change == Tally:
+		due = due.Add(tallyDelay)
+	case e.change == Detail:
 		due = later(due.Add(writeInterval), e.wroteAt.Add(detailDelay))
-	case change == News && transient:
+	case e.change != Gone && e.transient && busy:
+		due = due.Add(busyDelay)
+	case e.change != Gone && e.transient:
 		due = due.Add(transientDelay)
 	}
-	return later(due, later(e.wroteAt.Add(writeInterval), e.failure.retryAt))
+	if busy || e.change == Tally {
+		due = later(due, w.slowAt.Add(slowInterval))
+	}
+	due = later(due, e.wroteAt.Add(writeInterval))
+	return later(due, later(e.failure.retryAt, w.outage.retryAt))
 }
 
 func later(a, b time.Time) time.Time {
@@ -310,8 +401,8 @@ func (w *Writer) do(ctx context.Context, j job) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	e := w.entries[j.app]
-	if e == nil { // forgotten meanwhile: it was neither written nor wanted
-		e = &entry{}
+	if e == nil { // gone before it was there
+		e = &entry{given: true}
 		w.entries[j.app] = e
 	}
 	if err != nil {
@@ -324,6 +415,7 @@ func (w *Writer) do(ctx context.Context, j job) error {
 	}
 	e.wroteAt = time.Now()
 	e.dirtyAt, e.failure, w.outage = time.Time{}, failure{}, failure{}
+	w.changed[j.app] = true // while it was written, perhaps
 	if j.remove != nil {
 		e.written = nil
 		return nil

@@ -2,6 +2,7 @@ package tree
 
 import (
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -9,11 +10,12 @@ import (
 	"strings"
 )
 
-// MaxFile is the size in bytes above which a file is refused by name: no manifest is that large.
-const MaxFile = 16 << 20
+// MaxFile is the size in bytes above which a file is refused by name: no manifest is that large. The API
+// server takes objects of about 1.5 MB.
+const MaxFile = 8 << 20
 
 // DirTree is a directory of this machine as a Tree, uncommitted changes included. It may change under
-// the reader; Entry.Hash is empty.
+// the reader; Entry.Hash is zero.
 type DirTree struct{ root *os.Root }
 
 // Dir opens a working directory. Nothing outside of it is read: a link that leads out is an error.
@@ -49,15 +51,29 @@ func (t *DirTree) ReadFile(name string) ([]byte, error) {
 		return nil, &fs.PathError{Op: "read", Path: name, Err: errIsDir}
 	case !e.Mode.IsRegular():
 		return nil, &fs.PathError{Op: "read", Path: name, Err: fmt.Errorf("not a regular file (%s)", e.Mode)}
-	case e.Size > MaxFile:
-		return nil, &fs.PathError{Op: "read", Path: name, Err: fmt.Errorf("%d bytes are more than the limit of %d", e.Size, MaxFile)}
 	}
-	// The root confines this also if the path has been replaced by a link since.
-	b, err := t.root.ReadFile(filepath.FromSlash(e.Path))
+	b, err := t.read(e.Path)
 	if err != nil {
 		return nil, &fs.PathError{Op: "read", Path: name, Err: bare(err)}
 	}
 	return b, nil
+}
+
+// read reads a regular file. The root confines this also if its path has been replaced by a link since.
+func (t *DirTree) read(name string) ([]byte, error) {
+	f, err := t.root.Open(filepath.FromSlash(name))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }() // was only read
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if info.Size() > MaxFile {
+		return nil, fmt.Errorf("%d bytes are more than the %d that a file may have", info.Size(), MaxFile)
+	}
+	return io.ReadAll(f)
 }
 
 // ReadDir lists a directory, sorted by name, links not followed.
@@ -95,11 +111,7 @@ func (t *DirTree) lstat(name string) (Entry, error) {
 	if err != nil {
 		return Entry{}, bare(err)
 	}
-	e := Entry{Name: path.Base(name), Path: name, Mode: info.Mode().Type()}
-	if !e.IsDir() {
-		e.Size = info.Size()
-	}
-	return e, nil
+	return Entry{Name: path.Base(name), Path: name, Mode: info.Mode().Type()}, nil
 }
 
 func (t *DirTree) readlink(name string) (string, error) {

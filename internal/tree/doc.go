@@ -2,5 +2,6 @@
 //
 // A commit of the fleet repository (gitsource.Snapshot) and a working directory (Dir) are both a
 // Tree. Reading through this one small interface keeps fleet and render pure: they see files and
-// their Git object hashes, and neither a work tree, a network nor a clock.
+// their Git object hashes, and neither a work tree, a network nor a clock. Compare tells where two commits
+// differ by looking only into folders whose hashes do.
 package tree

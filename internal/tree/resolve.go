@@ -18,8 +18,30 @@ const maxLinks = 40
 // describes an entry, readlink reads a link's target; both are only asked for cleaned paths whose
 // parents are directories and no links. Errors name the link that is to blame:
 // ErrEscapes for a path that leaves the root or is absolute, fs.ErrNotExist for what is not there
-// (also below a file), and a plain error for a chain of links without an end.
+// (also below a file), and a plain error for a chain of links without an end. ViaLink tells whether a link
+// was followed before the error.
 func Resolve(name string, lstat func(name string) (Entry, error), readlink func(name string) (string, error)) (Entry, error) {
+	links := 0
+	e, err := resolve(name, &links, lstat, readlink)
+	if err != nil && links > 0 {
+		err = &linkError{err}
+	}
+	return e, err
+}
+
+// linkError is an error beyond a symbolic link.
+type linkError struct{ error }
+
+func (e *linkError) Unwrap() error { return e.error }
+
+// ViaLink tells whether an error of a Tree came after a symbolic link: the path itself is then there, and
+// what it leads to was asked for.
+func ViaLink(err error) bool {
+	var link *linkError
+	return errors.As(err, &link)
+}
+
+func resolve(name string, links *int, lstat func(name string) (Entry, error), readlink func(name string) (string, error)) (Entry, error) {
 	if path.IsAbs(name) {
 		return Entry{}, fmt.Errorf("%q %w", name, ErrEscapes)
 	}
@@ -27,7 +49,6 @@ func Resolve(name string, lstat func(name string) (Entry, error), readlink func(
 		at      = "."              // real, a directory
 		pending = split(name)      // still to go
 		blame   = quoted("", name) // for errors: the link that led here
-		links   int
 	)
 	entry, err := lstat(at)
 	if err != nil {
@@ -57,7 +78,7 @@ func Resolve(name string, lstat func(name string) (Entry, error), readlink func(
 			at = next
 			continue
 		}
-		if links++; links > maxLinks {
+		if *links++; *links > maxLinks {
 			return Entry{}, fmt.Errorf("%s: more than %d symbolic links, or a loop of them", quoted("", name), maxLinks)
 		}
 		target, err := readlink(next)

@@ -1,6 +1,9 @@
 package tree
 
-import "io/fs"
+import (
+	"encoding/hex"
+	"io/fs"
+)
 
 // Tree is a read-only view of one commit's files, as gitsource.Snapshot gives it.
 // Paths are slash-separated, relative to the fleet root, cleaned, and "." is the root.
@@ -24,12 +27,19 @@ type Entry struct {
 	Path string
 	// Mode holds the type bits: fs.ModeDir, fs.ModeSymlink, or 0 for a regular file.
 	Mode fs.FileMode
-	// Size is in bytes; 0 for directories.
-	Size int64
-	// Hash is the Git object id of the blob or tree, in hex: equal hashes mean equal contents,
-	// a whole directory included. Empty where there is none (a working directory).
-	Hash string
+	// Hash is the Git object id of the blob or tree: equal hashes mean equal contents, a whole
+	// directory included. Zero where there is none (a working directory).
+	Hash Hash
 }
+
+// Hash is a Git object id.
+type Hash [20]byte
+
+// IsZero tells that there is no object id.
+func (h Hash) IsZero() bool { return h == Hash{} }
+
+// String returns the id in hex.
+func (h Hash) String() string { return hex.EncodeToString(h[:]) }
 
 // IsDir tells whether the entry is a directory.
 func (e Entry) IsDir() bool { return e.Mode.IsDir() }

@@ -1,0 +1,43 @@
+package main
+
+import (
+	"context"
+	"io"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// refLists reads one LIST of each kind, side by side, and does nothing with it: the floor of a restart.
+// Arguments: kubeconfig, file of the items.
+func refLists(ctx context.Context, args []string) (any, error) {
+	c, err := rawClient(args[0], listsAgent)
+	if err != nil {
+		return nil, err
+	}
+	items, err := readItems(args[1])
+	if err != nil {
+		return nil, err
+	}
+	paths := map[string]bool{}
+	for i := range items {
+		gvr := items[i].gvr()
+		path := "/apis/" + gvr.Group + "/" + gvr.Version + "/" + gvr.Resource
+		if gvr.Group == "" {
+			path = "/api/" + gvr.Version + "/" + gvr.Resource
+		}
+		paths[path] = true
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	for path := range paths {
+		g.Go(func() error {
+			body, err := c.Get().AbsPath(path).SetHeader("Accept", "application/json").Stream(ctx)
+			if err != nil {
+				return err
+			}
+			defer body.Close() //nolint:errcheck // only read
+			_, err = io.Copy(io.Discard, body)
+			return err
+		})
+	}
+	return nil, g.Wait()
+}
