@@ -1,0 +1,101 @@
+package gate
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/holdfast-dev/holdfast/internal/fleet"
+	"github.com/holdfast-dev/holdfast/internal/status"
+)
+
+// exclusive decides what a cluster has of an app that only one may have, and what holds it. To start is
+// held until nobody else can have it, at every commit anew until it has begun; to stop is not, unless
+// there is nobody who could start it.
+func (in *Input) exclusive(now, want Enforced) (Enforced, *Held) {
+	switch {
+	case want.Placed && now.Placed && now.Present:
+		return want, nil
+	case want.Placed:
+		held := in.occupied()
+		switch {
+		case held == nil:
+			return want, nil
+		case now.Unknown:
+			return now, held
+		}
+		return Enforced{}, held
+	case (now.Placed || now.Unknown) && len(in.Placed.Clusters) == 0 && !in.forced() && !in.lost(in.Cluster):
+		return in.kept(now), in.nowhere(status.GateExclusive)
+	}
+	return want, nil
+}
+
+// occupied holds while another cluster may have the app, or may start it at a commit before head.
+func (in *Input) occupied() *Held {
+	var waits []string
+	for _, cluster := range in.holders() {
+		if why := in.holding(cluster); why != "" {
+			waits = append(waits, why)
+		}
+	}
+	if len(waits) == 0 {
+		return nil
+	}
+	return &Held{status.GateExclusive, fmt.Sprintf(
+		"does not start here before every other cluster has reported it gone at commit %s or later: %s. "+
+			"If a cluster is dead, and only then, set its state: Lost in clusters/<name>/cluster.yaml", short(in.Head), list(waits))}
+}
+
+// holders are all other clusters that may have the app: those of Git, those whose file cannot be read
+// among them, and those that have reported, unless a person says that they are dead.
+func (in *Input) holders() []string {
+	names := map[string]bool{}
+	for _, c := range in.Fleet.Clusters {
+		names[c.Name] = true
+	}
+	for _, p := range in.Fleet.Problems {
+		if p.Kind == fleet.KindCluster && p.Name != "" {
+			names[p.Name] = true
+		}
+	}
+	for name := range in.Others {
+		names[name] = true
+	}
+	delete(names, in.Cluster)
+	maps.DeleteFunc(names, func(name string, _ bool) bool { return in.lost(name) })
+	return slices.Sorted(maps.Keys(names))
+}
+
+// holding says why a cluster may have the app, "" if it cannot. Silence for however long says nothing; that
+// it is gone at head or later stays true for as long as the other waits for this cluster in its turn.
+func (in *Input) holding(cluster string) string {
+	o := in.Others[cluster]
+	app := o.app(in.App.Name)
+	since := ""
+	switch {
+	case app != nil:
+		if app.Replicas.Desired > 0 || app.Replicas.Ready > 0 || app.Objects > 0 {
+			return fmt.Sprintf("%s reported on %s that it has %d objects of it and %d replicas",
+				cluster, stamp(o.Report.Time), app.Objects, max(app.Replicas.Desired, app.Replicas.Ready))
+		}
+		if in.reached(app.Placement) {
+			return ""
+		}
+		since = app.Placement
+	case o.Report != nil:
+		since = o.Report.Commit
+	}
+	// A report without a commit is of an agent that has seen none: it may have the app from before.
+	if in.NotPlaced != nil && (o.Report == nil && o.Problem == "" || since != "") && in.NotPlaced(cluster, since) {
+		return ""
+	}
+	switch {
+	case o.Report == nil:
+		return o.missing(cluster)
+	case app == nil:
+		return fmt.Sprintf("%s says nothing about it in its report of %s", cluster, stamp(o.Report.Time))
+	default:
+		return fmt.Sprintf("%s reported it gone on %s, but at commit %s", cluster, stamp(o.Report.Time), short(app.Placement))
+	}
+}
