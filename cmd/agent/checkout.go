@@ -109,13 +109,22 @@ func belowTop(dir string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("find the repository's top: %w", err)
 	}
+	top, ok := topOf(dir)
+	if !ok {
+		return ".", nil
+	}
+	below, err := filepath.Rel(top, dir)
+	return filepath.ToSlash(below), err
+}
+
+// topOf finds the top of the work tree that an absolute path is in, if it is in one.
+func topOf(dir string) (string, bool) {
 	for top := dir; ; top = filepath.Dir(top) {
 		if _, err := os.Stat(filepath.Join(top, ".git")); err == nil {
-			below, err := filepath.Rel(top, dir)
-			return filepath.ToSlash(below), err
+			return top, true
 		}
 		if top == filepath.Dir(top) {
-			return ".", nil
+			return "", false
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"io"
 	"strings"
 
@@ -23,6 +24,9 @@ Exit codes: 0 well, 2 wrong use, 3 failed.`
 
 const rootExample = `  # What would this cluster run, by the files as they are on disk?
   holdfast render --repo . --cluster us-east-1
+
+  # Move every app out of a region, and see what that means
+  holdfast failover --repo . --drain region=us-east
 
   # Run the agent by hand against the cluster of a kubeconfig
   holdfast agent --cluster us-east-1 --repo https://git.example.com/fleet.git --kubeconfig ~/.kube/us-east-1`
@@ -48,30 +52,44 @@ func newRoot(stdout, stderr io.Writer) *cobra.Command {
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return misuse(err) })
-	root.AddCommand(newAgent(), newRender(), newVersion())
+	root.AddCommand(newAgent(), newFailover(), newRender(), newVersion())
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
-	cobra.AddTemplateFunc("wrapped", func(f *pflag.FlagSet) string { return strings.TrimRight(f.FlagUsagesWrapped(100), "\n") })
-	root.SetUsageTemplate(usageTemplate)
+	root.SetUsageFunc(usage)
 	return root
 }
 
-// usageTemplate is cobra's without what this program does not use, and with lines that fit a terminal.
-const usageTemplate = `Usage:{{if .HasAvailableSubCommands}}
-  {{.CommandPath}} [command]{{else}}
-  {{.UseLine}}{{end}}{{if .HasExample}}
-
-Examples:
-{{.Example}}{{end}}{{if .HasAvailableSubCommands}}
-
-Commands:{{range .Commands}}{{if (or .IsAvailableCommand (eq .Name "help"))}}
-  {{rpad .Name .NamePadding }} {{.Short}}{{end}}{{end}}{{end}}{{if .HasAvailableLocalFlags}}
-
-Flags:
-{{wrapped .LocalFlags}}{{end}}{{if .HasAvailableSubCommands}}
-
-Run "{{.CommandPath}} [command] --help" for more about a command.{{end}}
-`
+// usage prints how a command is used: cobra's own text without what this program does not use, and with
+// lines that fit a terminal. It is code and not a template, because with a template in the program the
+// linker must keep every method of every type, which made it half as large again, in memory too.
+func usage(cmd *cobra.Command) error {
+	var b strings.Builder
+	line := cmd.UseLine()
+	if cmd.HasAvailableSubCommands() {
+		line = cmd.CommandPath() + " [command]"
+	}
+	fmt.Fprintf(&b, "Usage:\n  %s", line)
+	if cmd.HasExample() {
+		fmt.Fprintf(&b, "\n\nExamples:\n%s", cmd.Example)
+	}
+	if cmd.HasAvailableSubCommands() {
+		b.WriteString("\n\nCommands:")
+		for _, c := range cmd.Commands() {
+			if c.IsAvailableCommand() || c.Name() == "help" {
+				fmt.Fprintf(&b, "\n  %-*s %s", c.NamePadding(), c.Name(), c.Short)
+			}
+		}
+	}
+	if cmd.HasAvailableLocalFlags() {
+		b.WriteString("\n\nFlags:\n" + strings.TrimRight(cmd.LocalFlags().FlagUsagesWrapped(100), "\n"))
+	}
+	if cmd.HasAvailableSubCommands() {
+		fmt.Fprintf(&b, "\n\nRun %q for more about a command.", cmd.CommandPath()+" [command] --help")
+	}
+	b.WriteString("\n")
+	_, err := io.WriteString(cmd.OutOrStderr(), b.String())
+	return err //nolint:wrapcheck // of the terminal
+}
 
 func commandNames(cmd *cobra.Command) (names []string) {
 	for _, c := range cmd.Commands() {

@@ -1,0 +1,212 @@
+package failover
+
+import (
+	"slices"
+
+	"github.com/holdfast-dev/holdfast/internal/fleet"
+)
+
+// Plan is what a change of the drains moves.
+type Plan struct {
+	// Change is what is asked for.
+	Change Change
+	// Clusters are all of the fleet, by name.
+	Clusters []ClusterChange
+	// Apps are those that are placed differently, and those of which that is not known, by name.
+	Apps []AppChange
+	// Same is the number of apps that stay as they are.
+	Same int
+}
+
+// ClusterChange is one cluster before and after.
+type ClusterChange struct {
+	*fleet.Cluster
+
+	// Selected is set if the change is about this cluster.
+	Selected bool
+	// Before and After say what the cluster gets.
+	Before, After Load
+	// Drain is the line that drains it afterwards, if Drained.
+	Drain   fleet.Drain
+	Drained bool
+}
+
+// Load is what one cluster gets.
+type Load struct {
+	// Free is set if the cluster may run apps.
+	Free bool
+	// Apps is the number of apps, without those whose placement is not known.
+	Apps int
+	// Replicas is the sum of its shares of divided replicas.
+	Replicas int64
+}
+
+// AppChange is one app before and after.
+type AppChange struct {
+	*fleet.App
+
+	// Before and After are where it is placed.
+	Before, After fleet.Placed
+	// RoomBefore and RoomAfter are the weights of all clusters that may run it.
+	RoomBefore, RoomAfter int64
+	// Forced is set if every cluster that it leaves is drained by force.
+	Forced bool
+	// Err says why the placement is not known.
+	Err error
+}
+
+// NewPlan compares a fleet with itself after a change of its drains. It depends on its arguments alone.
+func NewPlan(change Change, before *fleet.Fleet, settings fleet.Settings) *Plan {
+	changed := *before
+	changed.Settings = settings
+	after := &changed
+
+	p := &Plan{Change: change}
+	index := map[string]int{}
+	for i, c := range before.Clusters {
+		index[c.Name] = i
+		cc := ClusterChange{Cluster: c, Selected: change.selects(c.Labels)}
+		_, drained := before.Drained(c)
+		cc.Drain, cc.Drained = after.Drained(c)
+		cc.Before.Free = c.State() == fleet.Active && !drained
+		cc.After.Free = c.State() == fleet.Active && !cc.Drained
+		p.Clusters = append(p.Clusters, cc)
+	}
+	for _, app := range before.Apps {
+		a := AppChange{App: app}
+		a.Before, a.Err = before.Place(app)
+		if a.Err == nil {
+			a.After, a.Err = after.Place(app)
+		}
+		if a.Err != nil {
+			p.Apps = append(p.Apps, a)
+			continue
+		}
+		for _, name := range a.Before.Clusters {
+			p.Clusters[index[name]].Before.add(a.Before.Replicas[name])
+		}
+		for _, name := range a.After.Clusters {
+			p.Clusters[index[name]].After.add(a.After.Replicas[name])
+		}
+		if len(a.moves()) == 0 {
+			p.Same++
+			continue
+		}
+		a.RoomBefore, a.RoomAfter = room(before, app), room(after, app)
+		a.Forced = p.forced(&a, index)
+		p.Apps = append(p.Apps, a)
+	}
+	return p
+}
+
+func (l *Load) add(replicas int32) {
+	l.Apps++
+	l.Replicas += int64(replicas)
+}
+
+// room is the weight of all clusters that may run an app, however many of them it asks for.
+func room(f *fleet.Fleet, app *fleet.App) (weight int64) {
+	everywhere := *app
+	everywhere.Spec.Placement.Clusters, everywhere.Spec.Replicas = nil, nil
+	placed, err := f.Place(&everywhere)
+	if err != nil {
+		return 0
+	}
+	for _, name := range placed.Clusters {
+		if c, ok := f.Cluster(name); ok {
+			weight += int64(c.Weight())
+		}
+	}
+	return weight
+}
+
+// forced tells whether every cluster on which an app shrinks is drained by force.
+func (p *Plan) forced(a *AppChange, index map[string]int) bool {
+	shrinking := false
+	for _, m := range a.moves() {
+		if m.shrinks() {
+			shrinking = true
+			if c := p.Clusters[index[m.cluster]]; !c.Drained || !c.Drain.Force {
+				return false
+			}
+		}
+	}
+	return shrinking
+}
+
+// Nowhere lists the apps that ran somewhere and have no cluster left. What runs on one cluster alone
+// because it lies in that cluster's own folder is not meant to run elsewhere, and is not among them.
+func (p *Plan) Nowhere() []AppChange {
+	return p.only(func(a *AppChange) bool { return a.nowhere() })
+}
+
+// Unknown lists the apps whose placement is not known.
+func (p *Plan) Unknown() []AppChange {
+	return p.only(func(a *AppChange) bool { return a.Err != nil })
+}
+
+// Selected lists the clusters that the change is about.
+func (p *Plan) Selected() (names []string) {
+	for _, c := range p.Clusters {
+		if c.Selected {
+			names = append(names, c.Name)
+		}
+	}
+	return names
+}
+
+// Turned lists the clusters that are drained or brought back by the change; those that it is about and
+// that another line of fleet.yaml or their own state keeps empty anyway are not among them.
+func (p *Plan) Turned() (names []string) {
+	for _, c := range p.Clusters {
+		if c.Before.Free != c.After.Free {
+			names = append(names, c.Name)
+		}
+	}
+	return names
+}
+
+func (p *Plan) only(keep func(*AppChange) bool) []AppChange {
+	return slices.DeleteFunc(slices.Clone(p.Apps), func(a AppChange) bool { return !keep(&a) })
+}
+
+func (a *AppChange) nowhere() bool {
+	return a.Err == nil && !a.Implicit && len(a.Before.Clusters) > 0 && len(a.After.Clusters) == 0
+}
+
+// move is how an app's place on one cluster changes.
+type move struct {
+	cluster       string
+	was, is       bool
+	before, after int32
+	divided       bool // before and after are replicas
+}
+
+func (m move) shrinks() bool { return m.was && (!m.is || m.after < m.before) }
+
+// moves lists the clusters on which something changes, by name.
+func (a *AppChange) moves() (moves []move) {
+	names := slices.Concat(a.Before.Clusters, a.After.Clusters)
+	slices.Sort(names)
+	for _, name := range slices.Compact(names) {
+		m := move{
+			cluster: name, was: slices.Contains(a.Before.Clusters, name), is: slices.Contains(a.After.Clusters, name),
+			before: a.Before.Replicas[name], after: a.After.Replicas[name], divided: a.Spec.Replicas != nil && !a.Implicit,
+		}
+		if m.was != m.is || m.before != m.after {
+			moves = append(moves, m)
+		}
+	}
+	return moves
+}
+
+// stays lists the clusters on which nothing changes.
+func (a *AppChange) stays() (names []string) {
+	moves := a.moves()
+	for _, name := range a.After.Clusters {
+		if !slices.ContainsFunc(moves, func(m move) bool { return m.cluster == name }) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
