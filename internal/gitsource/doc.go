@@ -20,5 +20,13 @@
 // the old one stay readable until they are gone. The clone is a shallow one where nothing needs the
 // ancestry, otherwise of the whole branch.
 //
+// Beside the Source there is Remote, for what is not about the branch: the refs that begin alike
+// (ListRefs), some commits for a moment, within a bound of bytes and without history (FetchTips), and a ref
+// that is made to point at a commit without parents, whatever it was (Push). Over HTTP a push sends the
+// command and the pack in one request: the discovery before it would be the list of all the server's refs.
+//
+// How far others are behind the head (Source.Lags) is counted without a history in the data dir: the server is asked
+// for the commits since the one in question, without files where it can leave them out.
+//
 // Every error says what it was about (Kind) and what to do, and holds no credentials.
 package gitsource

@@ -11,6 +11,8 @@ import (
 	"os"
 	"strings"
 	"syscall"
+
+	"github.com/go-git/go-git/v5/plumbing"
 )
 
 // Kind says what an operation failed on. Its values are stable: they are labels of a metric.
@@ -32,6 +34,8 @@ const (
 	KindPath        Kind = "path"        // the fleet's directory is not in the commit
 	KindRewritten   Kind = "rewritten"   // the branch does not descend from what was verified
 	KindProtocol    Kind = "protocol"    // an answer that is not Git's
+	KindTooLarge    Kind = "too-large"   // more than the caller accepts
+	KindRefused     Kind = "refused"     // a hook or a rule of the server does not let a ref be pushed
 	KindCorrupt     Kind = "corrupt"     // the data dir is damaged
 	KindLocal       Kind = "local"       // the data dir cannot be written or read
 )
@@ -40,7 +44,7 @@ const (
 // Its text holds no credentials, nor does anything it unwraps to.
 type Error struct {
 	Kind Kind
-	// Op is what was being done: "poll", "fetch", "clone".
+	// Op is what was being done: "poll", "fetch", "clone", "push".
 	Op string
 	// URL is the repository, without credentials.
 	URL string
@@ -74,6 +78,20 @@ func KindOf(err error) Kind {
 // ErrUnknownCommit is a commit that is neither in the data dir nor in the branch's history.
 var ErrUnknownCommit = errors.New("commit is not in the branch's history")
 
+// RefMovedError is a push to a ref that is not what it was taken for. Nothing was changed.
+type RefMovedError struct {
+	Ref string
+	// Now is what the ref is at the server; zero is that there is none.
+	Now plumbing.Hash
+}
+
+func (e *RefMovedError) Error() string {
+	if e.Now.IsZero() {
+		return "the server has no ref " + e.Ref
+	}
+	return fmt.Sprintf("the ref %s has moved to %s", e.Ref, short(e.Now.String()))
+}
+
 // PathError is a commit without the fleet's directory.
 type PathError struct{ Path, Commit string }
 
@@ -85,7 +103,7 @@ func (e *PathError) Error() string {
 type tooLargeError struct{ size, limit int64 }
 
 func (e *tooLargeError) Error() string {
-	return fmt.Sprintf("%d bytes are more than the %d that a file may have", e.size, e.limit)
+	return fmt.Sprintf("%d bytes are more than the limit of %d that a file may have", e.size, e.limit)
 }
 
 // failure is a problem whose kind is known where it happens.

@@ -10,8 +10,9 @@ import (
 	"time"
 )
 
-// fileConversation runs git upload-pack on a local repository, so it needs the git program.
+// fileConversation runs the service on a local repository, so it needs the git program.
 type fileConversation struct {
+	service service
 	address address
 	count   func() // of a message
 
@@ -33,7 +34,7 @@ func (f *fileConversation) advertise(ctx context.Context) (io.ReadCloser, error)
 	if err != nil {
 		return nil, fail(KindLocal, "a repository on the local disk needs the git program, which is not installed: use https or ssh")
 	}
-	f.cmd = exec.CommandContext(ctx, git, "upload-pack", f.address.path) //nolint:gosec // the operator's own URL
+	f.cmd = exec.CommandContext(ctx, git, strings.TrimPrefix(string(f.service), "git-"), f.address.path) //nolint:gosec // the operator's own URL
 	f.cmd.WaitDelay = 5 * time.Second
 	for _, e := range os.Environ() {
 		// What belongs to another repository must not leak in, such as GIT_DIR inside of a hook.
@@ -41,7 +42,9 @@ func (f *fileConversation) advertise(ctx context.Context) (io.ReadCloser, error)
 			f.cmd.Env = append(f.cmd.Env, e)
 		}
 	}
-	f.cmd.Env = append(f.cmd.Env, "GIT_PROTOCOL="+version2)
+	if f.service == fetching {
+		f.cmd.Env = append(f.cmd.Env, "GIT_PROTOCOL="+version2)
+	}
 	if f.stdin, err = f.cmd.StdinPipe(); err != nil {
 		return nil, err
 	}

@@ -104,6 +104,7 @@ func proxyFunc(proxy string) (func(*http.Request) (*url.URL, error), error) {
 
 // httpConversation speaks smart HTTP.
 type httpConversation struct {
+	service   service
 	transport *http.Transport
 	address   address
 	creds     credentials
@@ -115,26 +116,30 @@ type httpConversation struct {
 	redirected bool
 }
 
-func newHTTPConversation(transport *http.Transport, a address, creds credentials, agent string, count func()) *httpConversation {
-	return &httpConversation{transport: transport, address: a, creds: creds, agent: agent, count: count, base: a.base(), trust: true}
+func newHTTPConversation(s service, transport *http.Transport, a address, creds credentials, agent string, count func()) *httpConversation {
+	return &httpConversation{service: s, transport: transport, address: a, creds: creds, agent: agent, count: count, base: a.base(), trust: true}
 }
 
 const maxRedirects = 5
 
+// errRedirected is a redirect where none is followed: only the discovery may lead elsewhere.
+var errRedirected = fail(KindProtocol, "the server redirects in the middle of an exchange, which is refused")
+
 func (h *httpConversation) advertise(ctx context.Context) (io.ReadCloser, error) {
 	h.base, h.trust = h.address.base(), true
 	const discovery = "/info/refs"
-	target := h.base + discovery + "?service=git-upload-pack"
+	query := "?service=" + string(h.service)
+	target := h.base + discovery + query
 	for range maxRedirects + 1 {
 		resp, err := h.do(ctx, http.MethodGet, target, nil, true)
 		if err != nil {
 			return nil, err
 		}
 		if resp.StatusCode/100 != 3 {
-			if err := checkStatus(resp); err != nil {
+			if err := h.checkStatus(resp); err != nil {
 				return nil, err
 			}
-			if ct := resp.Header.Get("Content-Type"); ct != "application/x-git-upload-pack-advertisement" {
+			if ct := resp.Header.Get("Content-Type"); ct != "application/x-"+string(h.service)+"-advertisement" {
 				_ = resp.Body.Close() // the answer is of no use
 				return nil, fail(KindProtocol, "the server answers with %q instead of Git's smart protocol: is the URL right?", ct)
 			}
@@ -148,7 +153,7 @@ func (h *httpConversation) advertise(ctx context.Context) (io.ReadCloser, error)
 		if err := h.follow(resp.Request.URL, next); err != nil {
 			return nil, err
 		}
-		target = h.base + discovery + "?service=git-upload-pack"
+		target = h.base + discovery + query
 	}
 	return nil, fail(KindProtocol, "the server redirects more than %d times", maxRedirects)
 }
@@ -172,11 +177,11 @@ func (h *httpConversation) follow(from, to *url.URL) error {
 }
 
 func (h *httpConversation) request(ctx context.Context, body []byte, v2 bool) (io.ReadCloser, error) {
-	resp, err := h.do(ctx, http.MethodPost, h.base+"/git-upload-pack", body, v2)
+	resp, err := h.do(ctx, http.MethodPost, h.base+"/"+string(h.service), body, v2)
 	if err != nil {
 		return nil, err
 	}
-	if err := checkStatus(resp); err != nil {
+	if err := h.checkStatus(resp); err != nil {
 		return nil, err
 	}
 	return resp.Body, nil
@@ -195,10 +200,11 @@ func (h *httpConversation) do(ctx context.Context, method, target string, body [
 		req.Header.Set("Git-Protocol", version2)
 	}
 	if method == http.MethodPost {
-		req.Header.Set("Content-Type", "application/x-git-upload-pack-request")
-		req.Header.Set("Accept", "application/x-git-upload-pack-result")
+		req.Header.Set("Content-Type", "application/x-"+string(h.service)+"-request")
+		req.Header.Set("Accept", "application/x-"+string(h.service)+"-result")
 		// Nothing is sent for this entry; it lets the transport try again on a fresh connection when the
-		// server has just closed the idle one. Both requests only read.
+		// server has just closed the idle one. A fetch only reads, and a push that comes a second time finds
+		// what it wanted (Remote.Push).
 		req.Header["Idempotency-Key"] = nil
 	}
 	if h.trust {
@@ -226,7 +232,7 @@ func (h *httpConversation) do(ctx context.Context, method, target string, body [
 }
 
 // checkStatus turns a refusal into an error, and then closes the body.
-func checkStatus(resp *http.Response) error {
+func (h *httpConversation) checkStatus(resp *http.Response) error {
 	code := resp.StatusCode
 	if code == http.StatusOK {
 		return nil
@@ -243,7 +249,11 @@ func checkStatus(resp *http.Response) error {
 	case code == http.StatusUnauthorized:
 		return fail(KindAuth, "the server refused the credentials (401): check username and password, or bearerToken, of the credentials%s", text)
 	case code == http.StatusForbidden:
-		return fail(KindAuth, "the credentials are valid but may not read this repository (403)%s", text)
+		may := "read"
+		if h.service == pushing {
+			may = "push to"
+		}
+		return fail(KindAuth, "the credentials are valid but may not %s this repository (403)%s", may, text)
 	case code == http.StatusProxyAuthRequired:
 		return fail(KindAuth, "the proxy wants credentials (407): put them into the proxy's URL")
 	case code == http.StatusNotFound, code == http.StatusGone:
@@ -253,7 +263,7 @@ func checkStatus(resp *http.Response) error {
 	case code >= 500:
 		return fail(KindServer, "the server is in trouble (%d %s)%s", code, http.StatusText(code), text)
 	case code/100 == 3:
-		return fail(KindProtocol, "the server redirects in the middle of a fetch (%d), which is refused", code)
+		return errRedirected
 	default:
 		return fail(KindProtocol, "the server answers with status %d%s", code, text)
 	}

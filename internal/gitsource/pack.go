@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha1" //nolint:gosec // Git's object format
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 
@@ -27,13 +29,22 @@ const packTrailer = sha1.Size
 // deltas of files above core.bigFileThreshold (512 MiB), so an honest server stays below.
 const maxDeltaBase = 1 << 30
 
+// intake says how a pack is taken in. The zero value keeps a pack of any size.
+type intake struct {
+	// limit bounds, in bytes, the pack and also what its objects inflate to: a few bytes of it can become
+	// any number. 0 is no limit.
+	limit int64
+	// temporary is a pack that need not survive a crash.
+	temporary bool
+}
+
 // receivePack writes the pack that r delivers into the store, verifies its checksum and every object's
-// id, and adds its index. Nothing is visible to readers until both are complete and on the disk.
-// It returns the pack's size in bytes; an empty answer gives io.ErrUnexpectedEOF.
+// id, and adds its index. Nothing is visible to readers until both are complete and, unless it is
+// temporary, on the disk. It returns the pack's size in bytes; an empty answer gives io.ErrUnexpectedEOF.
 //
 // go-git's own index builder reads every object into memory, which a gigabyte file in the repository
 // would turn into a gigabyte of heap; this one streams, and holds only bases of deltas.
-func receivePack(ctx context.Context, r io.Reader, st *store) (int64, error) {
+func receivePack(ctx context.Context, r io.Reader, st *store, how intake) (int64, error) {
 	f, err := os.CreateTemp(st.packDir(), "tmp_pack_")
 	if err != nil {
 		return 0, fmt.Errorf("receive pack: %w", err)
@@ -45,15 +56,23 @@ func receivePack(ctx context.Context, r io.Reader, st *store) (int64, error) {
 			_ = os.Remove(f.Name()) // what stays is swept at the next start
 		}
 	}()
-	sum, size, err := copyPack(f, r)
+	sum, size, err := copyPack(f, r, how.limit)
 	if err != nil {
 		return size, err
 	}
-	index, err := indexPack(ctx, f)
+	index, err := indexPack(ctx, f, how.limit)
 	if err != nil {
 		return size, err
 	}
 	base := filepath.Join(st.packDir(), "pack-"+hex.EncodeToString(sum))
+	if how.temporary {
+		if err := os.Rename(f.Name(), base+".pack"); err != nil {
+			return size, fmt.Errorf("receive pack: %w", err)
+		}
+		keep = true
+		st.add(base+".pack", index)
+		return size, nil
+	}
 	// Both are on the disk before either gets its name. Waiting for them together is one wait: the file
 	// system writes its journal once.
 	var syncing errgroup.Group
@@ -75,12 +94,15 @@ func receivePack(ctx context.Context, r io.Reader, st *store) (int64, error) {
 }
 
 // copyPack copies r to f and checks the checksum at the end.
-func copyPack(f *os.File, r io.Reader) (sum []byte, size int64, err error) {
+func copyPack(f *os.File, r io.Reader, limit int64) (sum []byte, size int64, err error) {
 	h := sha1.New() //nolint:gosec // Git's object format
 	buf := make([]byte, 64<<10)
 	var tail []byte // the last bytes are not hashed: they may be the checksum
 	for {
 		n, readErr := r.Read(buf)
+		if limit > 0 && size+int64(n) > limit {
+			return nil, size, fail(KindTooLarge, "the server sends more than the %d bytes that are accepted", limit)
+		}
 		if n > 0 {
 			if _, err := f.Write(buf[:n]); err != nil {
 				return nil, size, fmt.Errorf("receive pack: %w", err)
@@ -138,13 +160,38 @@ type packEntry struct {
 	children []*packEntry
 }
 
+// quota bounds what a pack's objects inflate to; nil is no limit.
+type quota struct{ left, limit int64 }
+
+func newQuota(limit int64) *quota {
+	if limit <= 0 {
+		return nil
+	}
+	return &quota{left: limit, limit: limit}
+}
+
+// objectCost is taken for each object beside its bytes, as there may be very many empty ones.
+const objectCost = 256
+
+// take is called before an object of that size is inflated.
+func (q *quota) take(size int64) error {
+	if q == nil {
+		return nil
+	}
+	if size < 0 || size > q.left-objectCost {
+		return fail(KindTooLarge, "what the server sends inflates to more than the %d bytes that are accepted", q.limit)
+	}
+	q.left -= size + objectCost
+	return nil
+}
+
 // indexPack computes the ids of a pack's objects.
-func indexPack(ctx context.Context, f io.ReadSeeker) (*idxfile.MemoryIndex, error) {
+func indexPack(ctx context.Context, f io.ReadSeeker, limit int64) (*idxfile.MemoryIndex, error) {
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return nil, fmt.Errorf("index pack: %w", err)
 	}
-	scanner := packfile.NewScanner(f)
-	entries, byBase, err := scanPack(ctx, scanner)
+	scanner, q := packfile.NewScanner(f), newQuota(limit)
+	entries, byBase, err := scanPack(ctx, scanner, q)
 	if err != nil {
 		return nil, err
 	}
@@ -152,7 +199,7 @@ func indexPack(ctx context.Context, f io.ReadSeeker) (*idxfile.MemoryIndex, erro
 		if e.delta {
 			continue
 		}
-		if err := resolveDeltas(ctx, scanner, e, byBase); err != nil {
+		if err := resolveDeltas(ctx, scanner, e, byBase, q); err != nil {
 			return nil, err
 		}
 	}
@@ -185,7 +232,7 @@ func indexPack(ctx context.Context, f io.ReadSeeker) (*idxfile.MemoryIndex, erro
 
 // scanPack reads the pack once from its start. Deltas that name their base by its place are linked to
 // it; those that name it by its id are returned by that id.
-func scanPack(ctx context.Context, scanner *packfile.Scanner) (entries []*packEntry, byBase map[plumbing.Hash][]*packEntry, err error) {
+func scanPack(ctx context.Context, scanner *packfile.Scanner, q *quota) (entries []*packEntry, byBase map[plumbing.Hash][]*packEntry, err error) {
 	_, count, err := scanner.Header()
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", errBadPack, err)
@@ -200,6 +247,9 @@ func scanPack(ctx context.Context, scanner *packfile.Scanner) (entries []*packEn
 		oh, err := scanner.NextObjectHeader()
 		if err != nil {
 			return nil, nil, fmt.Errorf("%w: %w", errBadPack, err)
+		}
+		if err := q.take(oh.Length); err != nil {
+			return nil, nil, err
 		}
 		e := &packEntry{offset: oh.Offset, typ: oh.Type, length: oh.Length, delta: oh.Type.IsDelta()}
 		sink := io.Discard
@@ -230,7 +280,7 @@ func scanPack(ctx context.Context, scanner *packfile.Scanner) (entries []*packEn
 }
 
 // resolveDeltas gives an id to every delta that builds on root, directly or not.
-func resolveDeltas(ctx context.Context, scanner *packfile.Scanner, root *packEntry, byBase map[plumbing.Hash][]*packEntry) error {
+func resolveDeltas(ctx context.Context, scanner *packfile.Scanner, root *packEntry, byBase map[plumbing.Hash][]*packEntry, q *quota) error {
 	type task struct {
 		entry *packEntry
 		base  []byte
@@ -261,6 +311,13 @@ func resolveDeltas(ctx context.Context, scanner *packfile.Scanner, root *packEnt
 		if err != nil {
 			return err
 		}
+		size := targetSize(delta)
+		if size > maxDeltaBase {
+			return fmt.Errorf("%w: a delta makes an object of %d bytes", errBadPack, size)
+		}
+		if err := q.take(size); err != nil {
+			return err
+		}
 		target, err := packfile.PatchDelta(t.base, delta)
 		if err != nil {
 			return fmt.Errorf("%w: the delta at %d: %w", errBadPack, t.entry.offset, err)
@@ -270,6 +327,20 @@ func resolveDeltas(ctx context.Context, scanner *packfile.Scanner, root *packEnt
 		push(t.entry, target)
 	}
 	return nil
+}
+
+// targetSize is how large an object a delta makes: its second number (gitformat-pack.txt, "Deltified
+// representation"). PatchDelta does not go beyond it. It is math.MaxInt64 if there is none.
+func targetSize(delta []byte) int64 {
+	_, n := binary.Uvarint(delta)
+	if n <= 0 {
+		return math.MaxInt64
+	}
+	size, n := binary.Uvarint(delta[n:])
+	if n <= 0 || size > math.MaxInt64 {
+		return math.MaxInt64
+	}
+	return int64(size)
 }
 
 // inflate reads one object, or the delta itself.

@@ -21,14 +21,14 @@ func TestBackoffAndSpread(t *testing.T) {
 		{1 << 40, time.Minute, 2 * time.Minute},
 	}
 	for _, c := range cases {
-		if got := backoff(c.n, 0); got != c.low {
-			t.Errorf("backoff(%d, 0) = %s, want %s", c.n, got, c.low)
+		if got := Backoff(c.n, backoffMost, 0); got != c.low {
+			t.Errorf("Backoff(%d, 0) = %s, want %s", c.n, got, c.low)
 		}
-		if got := backoff(c.n, 0.9999999999); got > c.high || got < c.high-time.Millisecond {
-			t.Errorf("backoff(%d, 1) = %s, want %s", c.n, got, c.high)
+		if got := Backoff(c.n, backoffMost, 0.9999999999); got > c.high || got < c.high-time.Millisecond {
+			t.Errorf("Backoff(%d, 1) = %s, want %s", c.n, got, c.high)
 		}
 	}
-	if spread(10*time.Second, 0) != 9*time.Second || spread(10*time.Second, 0.5) != 10*time.Second {
+	if Spread(10*time.Second, 0) != 9*time.Second || Spread(10*time.Second, 0.5) != 10*time.Second {
 		t.Error("spread leaves 10 %")
 	}
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// Remote is a repository at a server, to ask for its refs and to fetch from. Its methods are not to be
-// called at the same time.
+// Remote is a repository at a server, to ask for its refs, to fetch from and to push to. Its methods are
+// not to be called at the same time.
 type Remote struct {
 	address     address
 	credentials string // the directory
@@ -40,6 +40,8 @@ type Traffic struct {
 	Bytes int64
 	// Received is the part of Bytes that was packs.
 	Received int64
+	// Sent are the bytes of pushes.
+	Sent int64
 }
 
 // NewRemote makes a Remote. Of the options, those about the server count. It does not use the network.
@@ -82,11 +84,31 @@ type link struct {
 	traffic *Traffic
 	secrets []string
 	used    bool
+	blind   bool // the refs are not needed
 }
 
-// dial asks the server for the refs with these prefixes. It reads the credentials anew. Its errors are
-// classified.
+// dial asks the server for the refs with these prefixes. Its errors are classified.
 func (r *Remote) dial(ctx context.Context, op string, t *Traffic, prefixes ...string) (*link, error) {
+	l, err := r.connect(ctx, op, t, fetching)
+	if err != nil {
+		return nil, err
+	}
+	return l.opened(op, prefixes)
+}
+
+// dialBlind is dial where the refs do not matter: a server of version 2 is not asked for any.
+func (r *Remote) dialBlind(ctx context.Context, op string, t *Traffic) (*link, error) {
+	l, err := r.connect(ctx, op, t, fetching)
+	if err != nil {
+		return nil, err
+	}
+	l.blind = true
+	return l.opened(op, nil)
+}
+
+// connect prepares a conversation with a service of the server. It reads the credentials anew and sends
+// nothing. Its errors are classified.
+func (r *Remote) connect(ctx context.Context, op string, t *Traffic, s service) (*link, error) {
 	creds, err := readCredentials(r.credentials)
 	if err != nil {
 		return nil, &Error{Kind: KindCredentials, Op: op, URL: r.address.String(), Reason: scrub(oneLine(err.Error()), nil)}
@@ -94,7 +116,7 @@ func (r *Remote) dial(ctx context.Context, op string, t *Traffic, prefixes ...st
 	creds = creds.with(r.address)
 	ctx, g := newGuard(ctx, r.idle, r.total, &t.Bytes)
 	l := &link{remote: r, ctx: ctx, guard: g, traffic: t, secrets: creds.secrets()}
-	if err := l.open(creds, prefixes); err != nil {
+	if l.conv, err = r.converse(creds, s, func() { t.Requests++ }); err != nil {
 		err = l.classify(op, err)
 		l.close()
 		return nil, err
@@ -102,27 +124,39 @@ func (r *Remote) dial(ctx context.Context, op string, t *Traffic, prefixes ...st
 	return l, nil
 }
 
-func (l *link) open(creds credentials, prefixes []string) error {
-	r := l.remote
-	request := func() { l.traffic.Requests++ }
-	defer l.guard.pause()
+func (r *Remote) converse(creds credentials, s service, count func()) (conversation, error) {
 	switch r.address.scheme {
 	case "http", "https":
 		transport, err := r.pool.get(creds, r.proxy)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if r.address.scheme == "http" && !r.address.loopback() && (creds.password != "" || creds.bearer != "") && !r.warned {
 			r.warned = true
 			r.log.Warn().Str("url", r.address.String()).Msg("the credentials travel unencrypted over plain http: use https")
 		}
-		h := newHTTPConversation(transport, r.address, creds, r.agent, request)
-		l.conv = h
-		return l.openHTTP(h, prefixes)
+		return newHTTPConversation(s, transport, r.address, creds, r.agent, count), nil
 	case "ssh":
-		l.conv = &sshConversation{address: r.address, creds: creds, agent: r.agent, count: request}
+		return &sshConversation{service: s, address: r.address, creds: creds, agent: r.agent, count: count}, nil
 	default:
-		l.conv = &fileConversation{address: r.address, count: request}
+		return &fileConversation{service: s, address: r.address, count: count}, nil
+	}
+}
+
+// opened finds out what the server speaks and asks for the refs. If that fails, the link is closed.
+func (l *link) opened(op string, prefixes []string) (*link, error) {
+	if err := l.open(prefixes); err != nil {
+		err = l.classify(op, err)
+		l.close()
+		return nil, err
+	}
+	return l, nil
+}
+
+func (l *link) open(prefixes []string) error {
+	defer l.guard.pause()
+	if h, ok := l.conv.(*httpConversation); ok {
+		return l.openHTTP(h, prefixes)
 	}
 	return l.discover(prefixes)
 }
@@ -174,6 +208,9 @@ func (l *link) discover(prefixes []string) error {
 }
 
 func (l *link) lsRefs(prefixes []string) ([]Ref, error) {
+	if l.blind {
+		return nil, nil
+	}
 	answer, err := l.conv.request(l.ctx, l.ad.encodeLsRefs(l.remote.agent, prefixes), true)
 	if err != nil {
 		return nil, err
@@ -233,7 +270,7 @@ func (l *link) receive(st *store, w wanted) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	n, err := receivePack(l.ctx, &pausingReader{l.guard, pack}, st)
+	n, err := receivePack(l.ctx, &pausingReader{l.guard, pack}, st, w.intake)
 	if err != nil {
 		return n, err
 	}

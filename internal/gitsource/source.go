@@ -229,7 +229,7 @@ func (s *Source) Run(ctx context.Context) error {
 			wait = s.pause(KindOf(err))
 		} else {
 			s.failures = 0
-			wait = spread(s.options.Poll, rand.Float64()) //nolint:gosec // spreads load
+			wait = Spread(s.options.Poll, rand.Float64()) //nolint:gosec // spreads load
 		}
 		s.mu.Unlock()
 		if !s.sleep(ctx, start, wait) {
@@ -243,9 +243,9 @@ func (s *Source) Run(ctx context.Context) error {
 func (s *Source) pause(kind Kind) time.Duration {
 	switch kind {
 	case KindRewritten, KindPath, KindBranch, KindEmpty:
-		return spread(s.options.Poll, rand.Float64()) //nolint:gosec // spreads load
+		return Spread(s.options.Poll, rand.Float64()) //nolint:gosec // spreads load
 	default:
-		return backoff(s.failures, rand.Float64()) //nolint:gosec // spreads load
+		return Backoff(s.failures, backoffMost, rand.Float64()) //nolint:gosec // spreads load
 	}
 }
 

@@ -17,8 +17,9 @@ import (
 	"golang.org/x/crypto/ssh/knownhosts"
 )
 
-// sshConversation runs git-upload-pack on the server. The user's own ~/.ssh and agent play no part.
+// sshConversation runs the service on the server. The user's own ~/.ssh and agent play no part.
 type sshConversation struct {
+	service service
 	address address
 	creds   credentials
 	agent   string
@@ -61,12 +62,14 @@ func (s *sshConversation) advertise(ctx context.Context) (io.ReadCloser, error) 
 	s.stderr = &tail{}
 	s.session.Stderr = s.stderr
 	// As git does: without waiting for an answer, as a server that does not allow it speaks version 0.
-	env := struct{ Name, Value string }{"GIT_PROTOCOL", version2}
-	if _, err := s.session.SendRequest("env", false, ssh.Marshal(env)); err != nil {
-		return nil, err
+	if s.service == fetching {
+		env := struct{ Name, Value string }{"GIT_PROTOCOL", version2}
+		if _, err := s.session.SendRequest("env", false, ssh.Marshal(env)); err != nil {
+			return nil, err
+		}
 	}
 	s.count()
-	if err := s.session.Start("git-upload-pack " + shellQuote(s.address.path)); err != nil {
+	if err := s.session.Start(string(s.service) + " " + shellQuote(s.address.path)); err != nil {
 		return nil, err
 	}
 	return io.NopCloser(&explainedReader{s.stdout, s.explain}), nil

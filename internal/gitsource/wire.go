@@ -24,7 +24,15 @@ import (
 // version2 asks a server for it, in the header Git-Protocol or the environment variable GIT_PROTOCOL.
 const version2 = "version=2"
 
-// conversation is one exchange with a server's git-upload-pack.
+// service is the program of the server that is talked to.
+type service string
+
+const (
+	fetching service = "git-upload-pack"
+	pushing  service = "git-receive-pack" // knows no version 2
+)
+
+// conversation is one exchange with a server's service.
 type conversation interface {
 	// advertise returns what the server says first. It is closed by the caller.
 	advertise(ctx context.Context) (io.ReadCloser, error)
@@ -228,7 +236,10 @@ func readRefs(r io.Reader, prefixes []string) ([]Ref, error) {
 type pktWriter struct{ bytes.Buffer }
 
 func (w *pktWriter) line(format string, args ...any) {
-	s := fmt.Sprintf(format, args...) + "\n"
+	w.packet(fmt.Sprintf(format, args...) + "\n")
+}
+
+func (w *pktWriter) packet(s string) {
 	_, _ = fmt.Fprintf(w, "%04x%s", len(s)+4, s) // a buffer never fails
 }
 
@@ -241,7 +252,7 @@ func remoteError(text string) error {
 			return fail(KindNotFound, "no such repository, or these credentials may not see it (the server says: %s)", text)
 		}
 	}
-	for _, s := range []string{"denied", "permission", "unauthorized", "authentication", "forbidden", "not authorized"} {
+	for _, s := range []string{"denied", "permission", "unauthorized", "authentication", "forbidden", "not authorized", "not allowed", "read only", "write access"} {
 		if strings.Contains(lower, s) {
 			return fail(KindAuth, "the server refused the credentials (it says: %s)", text)
 		}
@@ -255,10 +266,13 @@ func remoteError(text string) error {
 // wanted is one request for a pack.
 type wanted struct {
 	tip     plumbing.Hash
+	more    []plumbing.Hash // further commits
 	haves   []plumbing.Hash
 	shallow []plumbing.Hash // the boundary of what is here
 	depth   int             // 0: the whole history
+	filter  string          // which objects to leave out; the server must know filters
 	agent   string
+	intake  intake
 }
 
 // encode writes the request; done is sent at once, as there is nothing to negotiate about.
@@ -279,11 +293,17 @@ func (w wanted) encode(ad advert) ([]byte, error) {
 		b = new(pktWriter)
 		b.line("want %s %s", w.tip, strings.Join(w.options(ad.caps), " "))
 	}
+	for _, h := range w.more {
+		b.line("want %s", h)
+	}
 	for _, h := range w.shallow {
 		b.line("shallow %s", h)
 	}
 	if w.depth > 0 {
 		b.line("deepen %d", w.depth)
+	}
+	if w.filter != "" {
+		b.line("filter %s", w.filter)
 	}
 	if !ad.v2 {
 		b.WriteString("0000")
@@ -308,6 +328,9 @@ func (w wanted) options(caps map[string]bool) []string {
 	}
 	if !caps["multi_ack_detailed"] && caps["multi_ack"] {
 		ask = append(ask, "multi_ack")
+	}
+	if w.filter != "" {
+		ask = append(ask, "filter")
 	}
 	return append(ask, "agent="+w.agent)
 }
@@ -342,9 +365,11 @@ func readAnswer(r io.Reader, boundary bool) (shallow []plumbing.Hash, pack io.Re
 	}
 }
 
-// sideband takes the pack out of the channels that the server mixes: 1 the pack, 2 progress, 3 a fatal error.
+// sideband takes the pack, or the report of a push, out of the channels that the server mixes: 1 is that, 2
+// progress and what hooks say, 3 a fatal error.
 type sideband struct {
 	p     *pktReader
+	said  *tail // gets channel 2, if it is set
 	rest  []byte
 	first []byte
 	done  bool
@@ -375,6 +400,9 @@ func (s *sideband) Read(b []byte) (int, error) {
 		case 1:
 			s.rest = line[1:]
 		case 2:
+			if s.said != nil {
+				_, _ = s.said.Write(line[1:]) // never fails
+			}
 		case 3:
 			return 0, remoteError(string(line[1:]))
 		default:

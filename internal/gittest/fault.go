@@ -5,15 +5,16 @@ import (
 	"log" //nolint:depguard // only to silence net/http, which takes no other logger
 	"net/http"
 	"strings"
+	"time"
 )
 
-// Fault is how the server misbehaves. Exactly one of Status, CutAfter, Hang and Redirect is set.
+// Fault is how the server misbehaves. Exactly one of Status, CutAfter, Hang, Redirect and Delay is set.
 type Fault struct {
 	// Path restricts the fault to requests whose path and query contain it, such as "git-upload-pack"; "" is every request.
 	Path string
 	// Method restricts it to this HTTP method.
 	Method string
-	// Command restricts it to requests with this command of protocol version 2.
+	// Command restricts it to requests with this command: see Request.
 	Command string
 	// Times is how many requests it hits; 0 is until ClearFaults.
 	Times int
@@ -28,6 +29,8 @@ type Fault struct {
 	Hang bool
 	// Redirect sends the client to the same path below this URL.
 	Redirect string
+	// Delay is how long the true answer is held back, after the request was carried out.
+	Delay time.Duration
 	// Garbage replaces the answer's body after CutAfter bytes by other bytes instead of cutting the connection.
 	Garbage bool
 }
@@ -79,6 +82,15 @@ func (f *Fault) serve(w *countingWriter, r *http.Request, closing <-chan struct{
 	case f.Redirect != "":
 		http.Redirect(w, r, strings.TrimSuffix(f.Redirect, "/")+r.URL.RequestURI(), http.StatusFound)
 		return true
+	case f.Delay != 0:
+		w.wait = func() {
+			select {
+			case <-time.After(f.Delay):
+			case <-r.Context().Done():
+			case <-closing:
+			}
+		}
+		return false
 	default:
 		w.cut, w.garbage = f.CutAfter, f.Garbage
 		return false
@@ -92,9 +104,13 @@ type countingWriter struct {
 	n       int64
 	cut     int64 // -1: whole
 	garbage bool
+	wait    func() // before the answer begins, if it is set
 }
 
 func (w *countingWriter) WriteHeader(status int) {
+	if w.wait != nil {
+		w.wait()
+	}
 	w.status = status
 	w.ResponseWriter.WriteHeader(status)
 }

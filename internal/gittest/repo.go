@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -330,6 +331,33 @@ func (r *Repo) AddRefs(prefix string, n int) error {
 		fmt.Fprintf(&in, "create %s-%d refs/heads/main\n", prefix, i)
 	}
 	_, err := runGit(context.Background(), r.Dir, strings.NewReader(in.String()), "update-ref", "--stdin")
+	return err
+}
+
+// RefusePushes puts a hook in place that refuses every push with these words; "" takes it away.
+func (r *Repo) RefusePushes(words string) error {
+	hook := filepath.Join(r.Dir, "hooks", "pre-receive")
+	if words == "" {
+		return os.Remove(hook)
+	}
+	script := "#!/bin/sh\ncat <<'EOF' >&2\n" + words + "\nEOF\nexit 1\n"
+	if err := os.MkdirAll(filepath.Dir(hook), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(hook, []byte(script), 0o755)
+}
+
+// Import puts a pack's objects into the repository and points refs, by full name, at commits.
+func (r *Repo) Import(pack io.Reader, refs map[string]string) error {
+	ctx := context.Background()
+	if _, err := runGit(ctx, r.Dir, pack, "index-pack", "--stdin"); err != nil {
+		return err
+	}
+	var in strings.Builder
+	for name, commit := range refs {
+		fmt.Fprintf(&in, "update %s %s\n", name, commit)
+	}
+	_, err := runGit(ctx, r.Dir, strings.NewReader(in.String()), "update-ref", "--stdin")
 	return err
 }
 

@@ -56,7 +56,7 @@ type Request struct {
 	Time      time.Time
 	Method    string
 	Path      string // with the query
-	Command   string // of protocol version 2: ls-refs or fetch, else ""
+	Command   string // of protocol version 2: ls-refs or fetch; push; else ""
 	UserAgent string
 	Remote    string
 	Status    int
@@ -131,9 +131,20 @@ func (s *Server) Close() error {
 	close(s.closing)
 	err := s.Stop()
 	if s.ownDir {
-		if rmErr := os.RemoveAll(s.dir); err == nil {
+		if rmErr := s.remove(); err == nil {
 			err = rmErr
 		}
+	}
+	return err
+}
+
+// remove removes the repositories. A git process whose connection was cut may still write for a moment.
+func (s *Server) remove() (err error) {
+	for range 50 {
+		if err = os.RemoveAll(s.dir); err == nil {
+			return nil
+		}
+		time.Sleep(20 * time.Millisecond)
 	}
 	return err
 }
@@ -249,8 +260,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.ServeHTTP(cw, r)
 }
 
-// peekCommand reads the command at the beginning of a request of protocol version 2.
+// peekCommand tells a push, and reads the command at the beginning of a request of protocol version 2.
 func peekCommand(r *http.Request) string {
+	if r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/git-receive-pack") {
+		return "push"
+	}
 	if !strings.Contains(r.Header.Get("Git-Protocol"), "version=2") || r.Method != http.MethodPost {
 		return ""
 	}

@@ -21,7 +21,7 @@ import (
 	"golang.org/x/crypto/ssh/knownhosts"
 )
 
-// SSHServer serves the repositories of one directory over SSH, for reading only.
+// SSHServer serves the repositories of one directory over SSH.
 type SSHServer struct {
 	dir      string
 	listener net.Listener
@@ -32,6 +32,7 @@ type SSHServer struct {
 	mu         sync.Mutex
 	authorized ssh.PublicKey
 	password   string
+	readOnly   bool
 	conns      map[net.Conn]bool
 	sessions   int
 }
@@ -103,6 +104,13 @@ func (s *SSHServer) SetPassword(password string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.password = password
+}
+
+// SetReadOnly makes the keys and the password ones that may only read, or lifts that.
+func (s *SSHServer) SetReadOnly(readOnly bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.readOnly = readOnly
 }
 
 // Addr is host:port.
@@ -234,10 +242,15 @@ func (s *SSHServer) session(ch ssh.Channel, reqs <-chan *ssh.Request) {
 func (s *SSHServer) exec(command, protocol string, ch ssh.Channel) uint32 {
 	s.mu.Lock()
 	s.sessions++
+	readOnly := s.readOnly
 	s.mu.Unlock()
-	arg, ok := strings.CutPrefix(command, "git-upload-pack ")
-	if !ok {
-		_, _ = io.WriteString(ch.Stderr(), "only git-upload-pack is served\n") // best effort
+	service, arg, _ := strings.Cut(command, " ")
+	switch {
+	case service == "git-receive-pack" && readOnly:
+		_, _ = io.WriteString(ch.Stderr(), "ERROR: The key you are authenticating with has been marked as read only.\n") // best effort
+		return 1
+	case service != "git-upload-pack" && service != "git-receive-pack":
+		_, _ = io.WriteString(ch.Stderr(), "only git-upload-pack and git-receive-pack are served\n") // best effort
 		return 1
 	}
 	name := filepath.Base(strings.Trim(arg, "'"))
@@ -246,7 +259,7 @@ func (s *SSHServer) exec(command, protocol string, ch ssh.Channel) uint32 {
 		_, _ = fmt.Fprintf(ch.Stderr(), "fatal: '%s' does not appear to be a git repository\n", name) // best effort
 		return 128
 	}
-	cmd := exec.Command("git", "upload-pack", dir)
+	cmd := exec.Command("git", strings.TrimPrefix(service, "git-"), dir)
 	cmd.Env = append(Environment(), "GIT_PROTOCOL="+protocol)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = ch, ch, ch.Stderr()
 	if err := cmd.Run(); err != nil {
