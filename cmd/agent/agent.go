@@ -35,6 +35,14 @@ a mounted Secret, which may be rotated at any time:
   ca.crt, tls.crt, tls.key    a private authority; a client certificate
   webhook.token               what push webhooks are checked with
 
+The agent reports to the other clusters through a Git ref of its own, and reads
+theirs while a gate waits for them. --status-credentials names a folder with the
+same files for that repository, and these:
+  signing.key                 signs this cluster's reports (an SSH private key);
+                              signing.password is its passphrase
+  allowed_signers             then only reports count that are signed by a key
+                              that this file lists for their cluster
+
 The first SIGTERM or SIGINT ends the agent in good order, a second at once.`
 
 const agentExample = `  # By hand, and first only looking at what it would do

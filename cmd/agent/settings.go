@@ -25,9 +25,8 @@ const maxClusterName = 55
 type settings struct {
 	agent.Options
 
-	config                        string
-	statusRepo, statusCredentials string
-	logFormat, logLevel           string
+	config              string
+	logFormat, logLevel string
 }
 
 // newSettings declares the agent's flags.
@@ -46,10 +45,9 @@ func newSettings(f *pflag.FlagSet) *settings {
 	f.StringVar(&s.Namespace, "namespace", kube.DefaultInstance,
 		"the agent's own `NAMESPACE`, which holds its inventory; also the mark of what it owns, so another one is another owner")
 	f.StringVar(&s.Listen, "listen", ":8080", "`ADDRESS` of /healthz, /readyz, /metrics and /api/v1; \"\" for none")
-	f.StringVar(&s.statusRepo, "status-repo", "",
-		"`URL` of the repository for status reports, \"none\" for no reports (default: the fleet repository); not used by this version yet")
-	f.StringVar(&s.statusCredentials, "status-credentials", "",
-		"`FOLDER` as --credentials, for --status-repo; not used by this version yet")
+	f.StringVar(&s.StatusRepo, "status-repo", "",
+		"`URL` of the repository for status reports, to which the agent pushes; \"none\" for no reports: then gates that wait for other clusters hold (default: the fleet repository)")
+	f.StringVar(&s.StatusCredentials, "status-credentials", "", "`FOLDER` as --credentials, for --status-repo")
 	f.BoolVar(&s.DryRun, "dry-run", false, "plan against the live cluster and report, but write nothing: for a cluster that already runs things")
 	f.StringVar(&s.logFormat, "log-format", formatAuto, "`FORMAT` of the log: json, console, or auto: console on a terminal, else json")
 	f.StringVar(&s.logLevel, "log-level", "info", "`LEVEL` from which on is logged: debug, info, warn or error")
@@ -80,11 +78,11 @@ func (s *settings) options(stderr io.Writer) (agent.Options, error) {
 	check(clusterName(o.Cluster))
 	check(o.Validate())
 	check(noSecret("repo", o.Repo))
-	if s.statusRepo != "none" {
-		check(noSecret("status-repo", s.statusRepo))
+	if o.StatusRepo != agent.NoStatusRepo {
+		check(noSecret("status-repo", o.StatusRepo))
 	}
 	check(folder("credentials", o.Credentials))
-	check(folder("status-credentials", s.statusCredentials))
+	check(folder("status-credentials", o.StatusCredentials))
 	check(listenAddress(o.Listen))
 	if o.Namespace != "" && len(validation.IsDNS1123Label(o.Namespace)) > 0 {
 		check(fmt.Errorf("--namespace %q: want lower-case letters, digits and -, at most 63", o.Namespace))

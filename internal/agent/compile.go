@@ -14,6 +14,7 @@ import (
 
 	"github.com/holdfast-dev/holdfast/internal/apply"
 	"github.com/holdfast-dev/holdfast/internal/fleet"
+	"github.com/holdfast-dev/holdfast/internal/gate"
 	"github.com/holdfast-dev/holdfast/internal/kube"
 	"github.com/holdfast-dev/holdfast/internal/render"
 	"github.com/holdfast-dev/holdfast/internal/status"
@@ -28,6 +29,10 @@ type compiler struct {
 	renderer *render.Renderer
 	// tree returns an older commit's files.
 	tree func(ctx context.Context, commit string) (tree.Tree, error)
+	// lineage answers what the gates ask of the branch.
+	lineage *lineage
+	// record stores what is to be enforced of all apps; at once if that is what the cluster has.
+	record func(ctx context.Context, commit string, apps map[string]apply.AppRecord) error
 	// resolve finds the scope of a kind on the API server, in any version if none is given.
 	resolve func(ctx context.Context, gvk schema.GroupVersionKind) (kube.Resource, error)
 	// stage is told how long each stage took.
@@ -38,7 +43,7 @@ type compiler struct {
 	ignore   map[object.ObjMetadata][]string
 }
 
-// request is what the loop asks for: a commit, and what decides which content is adopted.
+// request is what the loop asks for: a commit, and all that decides what of it is enforced and adopted.
 type request struct {
 	commit string
 	tree   tree.Tree
@@ -47,6 +52,13 @@ type request struct {
 	good string
 	// apps is what is known of the apps on this cluster, by name.
 	apps map[string]known
+	// records is what the cluster has on record as enforced, by app. unrecorded is set if it has no such
+	// records at all, so that nothing follows from an app's having none.
+	records    map[string]apply.AppRecord
+	unrecorded bool
+	// reports is what other clusters say.
+	reports reports
+	now     time.Time
 }
 
 // known is what is known of one app on this cluster.
@@ -55,8 +67,12 @@ type known struct {
 	adopted adopted
 	// defined is the last commit that is known to have a usable file of it and to place it here; "" if none is.
 	defined string
-	// ready tells that it is Ready with the adopted content.
-	ready bool
+	// ready tells that it is Ready with the adopted content, since then; proven are contents that have soaked here.
+	ready  bool
+	since  time.Time
+	proven []string
+	// present tells that something of it is here.
+	present bool
 }
 
 // compilation is the answer.
@@ -69,12 +85,18 @@ type compilation struct {
 	// uncertain is set when something could not be found out for a reason that may pass: the API server
 	// or the Git server did not answer. It is worth compiling again.
 	uncertain bool
+	// again is when time alone may open a gate; zero if it cannot.
+	again time.Time
 	// desired is for the engine.
 	desired apply.Desired
 	// ignore are the fields of all apps that are left to others, by object.
 	ignore map[object.ObjMetadata][]string
-	// apps are those placed here, by name.
+	// apps are those that run here, are to run here, or are held here, by name.
 	apps map[string]*compiledApp
+	// absent are the Exclusive apps of which nothing is to be here: others wait to hear so.
+	absent []string
+	// enforced is what is to be enforced of the apps in Git, records what is on record as enforced of all apps.
+	enforced, records map[string]apply.AppRecord
 	// notes are what people should know about an app, though nothing failed.
 	notes []note
 	// errs are what is wrong with the commit as a whole, or with files of it.
@@ -83,21 +105,33 @@ type compilation struct {
 	unresolved map[schema.GroupKind]bool
 }
 
-// compiledApp is one app that is placed here.
+// compiledApp is one app of this cluster.
 type compiledApp struct {
+	// app is its definition, nil if there is none: an app that has left.
+	app *fleet.App
+	// placed is where it runs at head.
+	placed fleet.Placed
 	// adopted is what is enforced; zero if nothing is (yet).
 	adopted adopted
 	// defined is the commit whose definition of the app is used: head, or an older one while the file is broken.
 	defined string
-	// wanted is the content of head, "" if that is not known.
+	// promised is the commit by which its placement was decided, "" if nothing was.
+	promised string
+	// wanted is the content of head, "" if that is not known or head does not place it here.
 	wanted string
-	// held says which gate keeps the app from its content of head, and why.
-	gate status.Gate
-	held string
+	// held are the gates that hold it, and asks whose reports they wait for.
+	held []gate.Held
+	asks gate.Asks
 	// err is why the app's content of head is not known.
 	err error
-	// dependsOn are the apps it may wait for.
-	dependsOn []string
+	// dependsOn are the apps it may wait for, and keptFor those that it stays for until they have left.
+	dependsOn, keptFor []string
+}
+
+// declares tells whether Git has an app.
+func (c *compilation) declares(app string) bool {
+	_, ok := slices.BinarySearchFunc(c.desired.Apps, app, func(a apply.App, name string) int { return strings.Compare(a.Name, name) })
+	return ok
 }
 
 // note is for people: about an app, in words.
@@ -111,10 +145,10 @@ var errNothing = errors.New("there is no usable commit")
 // so that healing goes on; then, and whenever anything that head may declare is unknown, the result
 // says so and nothing is pruned.
 func (c *compiler) compile(ctx context.Context, r request) (*compilation, error) {
-	out, err := c.at(ctx, r, r.commit, r.tree)
+	out, err := c.at(ctx, r, r.commit, r.tree, false)
 	if err == nil {
 		out.good = true
-		return out, nil
+		return c.recorded(ctx, r, out)
 	}
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
@@ -127,17 +161,37 @@ func (c *compiler) compile(ctx context.Context, r request) (*compilation, error)
 	if err != nil {
 		return nil, errors.Join(errNothing, bad, fmt.Errorf("last good commit %s: %w", status.Short(r.good), err))
 	}
-	out, err = c.at(ctx, r, r.good, older)
+	out, err = c.at(ctx, r, r.good, older, true)
 	if err != nil {
 		return nil, errors.Join(errNothing, bad, fmt.Errorf("last good commit %s: %w", status.Short(r.good), err))
 	}
 	out.errs = append(out.errs, bad)
 	out.desired.Incomplete = append(out.desired.Incomplete, bad.Error())
+	return c.recorded(ctx, r, out)
+}
+
+// recorded stores what is to be enforced, before anybody acts on it.
+func (c *compiler) recorded(ctx context.Context, r request, out *compilation) (*compilation, error) {
+	out.records = out.enforced
+	for name, a := range r.records {
+		// An app that is gone from Git keeps what is known of it until nothing of it is left.
+		if r.apps[name].present && !out.declares(name) {
+			out.records[name] = a
+		}
+	}
+	head := ""
+	if out.good {
+		head = out.commit
+	}
+	if err := c.record(ctx, head, out.records); err != nil {
+		return nil, fmt.Errorf("record what is to be enforced: %w", err)
+	}
 	return out, nil
 }
 
-// at compiles one commit as head.
-func (c *compiler) at(ctx context.Context, r request, commit string, t tree.Tree) (*compilation, error) {
+// at compiles one commit as head. One that stands in for head decides nothing: what is enforced and adopted
+// stays.
+func (c *compiler) at(ctx context.Context, r request, commit string, t tree.Tree, standIn bool) (*compilation, error) {
 	start := time.Now()
 	f, err := c.fleets.Load(t)
 	c.stage("load", time.Since(start))
@@ -148,33 +202,40 @@ func (c *compiler) at(ctx context.Context, r request, commit string, t tree.Tree
 	if !ok {
 		return nil, missingCluster(f, c.cluster)
 	}
-	out := &compilation{commit: commit, labels: self.Labels, apps: make(map[string]*compiledApp, len(f.Apps))}
+	out := &compilation{
+		commit: commit, labels: self.Labels, apps: make(map[string]*compiledApp, len(f.Apps)),
+		enforced: make(map[string]apply.AppRecord, len(f.Apps)),
+	}
 	out.desired = apply.Desired{
 		Commit: commit, Prune: f.Settings.Spec.Prune, Claimed: map[object.ObjMetadata]string{}, Apps: make([]apply.App, 0, len(f.Apps)),
 	}
 	older := c.older(ctx)
-	broken := restoreBroken(f, r, older, out)
+	d := &decision{
+		c: c, r: r, commit: commit, fleet: f, self: self, standIn: standIn, older: older, out: out,
+		broken: restoreBroken(f, r, older, out),
+	}
 
 	start = time.Now()
-	req := render.ClusterRequest{Head: t, HeadCommit: commit, Fleet: f, Name: c.cluster, Instance: c.instance, Renderer: c.renderer}
-	head, err := render.Cluster(ctx, req)
-	if err != nil {
+	d.place(ctx)
+	req := render.ClusterRequest{
+		Head: t, HeadCommit: commit, Fleet: f, Name: c.cluster, Instance: c.instance, Renderer: c.renderer, Enforced: d.atHead,
+	}
+	if d.head, err = render.Cluster(ctx, req); err != nil {
 		return nil, err
 	}
 	c.retain(f)
-	held := c.hold(head, f, self, r, broken, out)
-	kept, err := c.keep(ctx, req, held, r, older, out)
+	d.adopt(ctx)
+	kept, err := d.keep(ctx, req)
 	if err != nil {
 		return nil, err
 	}
 	c.stage("render", time.Since(start))
-	empties := empties(f, self)
-	for i := range head.Apps {
-		res := &head.Apps[i]
+	for i := range d.head.Apps {
+		res := &d.head.Apps[i]
 		if k := kept[res.App.Name]; k != nil {
 			res = k
 		}
-		c.add(out, &head.Apps[i], res, held, broken, r, empties)
+		d.add(&d.head.Apps[i], res)
 	}
 	c.prepare(ctx, out)
 	return out, nil
@@ -276,170 +337,6 @@ func restoreBroken(f *fleet.Fleet, r request, older func(commit string) *render.
 	slices.SortFunc(apps, func(a, b *fleet.App) int { return strings.Compare(a.Name, b.Name) })
 	f.Apps = apps
 	return restored
-}
-
-// holding is why an app keeps its adopted content.
-type holding struct {
-	gate status.Gate
-	why  string
-	err  error
-	// nothing is set when there is no older content either.
-	nothing bool
-}
-
-// hold decides which apps do not adopt head.
-func (c *compiler) hold(head *render.ClusterResult, f *fleet.Fleet, self *fleet.Cluster, r request, broken map[string]brokenApp, out *compilation) map[string]holding {
-	atHead := func(name string) *render.AppResult {
-		i, ok := slices.BinarySearchFunc(head.Apps, name, func(a render.AppResult, name string) int { return strings.Compare(a.App.Name, name) })
-		if !ok {
-			return nil
-		}
-		return &head.Apps[i]
-	}
-	g := gates{
-		Placed: func(app string) bool { a := atHead(app); return a != nil && (a.Placed || a.Err != nil) },
-		Ready: func(app string) bool {
-			a, k := atHead(app), r.apps[app]
-			return a != nil && a.Err == nil && a.Content != "" && k.ready && k.adopted.Content == a.Content
-		},
-	}
-	if fr, ok := f.Frozen(self); ok {
-		g.Frozen = &fr
-	}
-	held := map[string]holding{}
-	for i := range head.Apps {
-		a := &head.Apps[i]
-		name := a.App.Name
-		b, isBroken := broken[name]
-		switch {
-		case isBroken:
-			held[name] = holding{err: fmt.Errorf("its app.yaml at head cannot be used, so what was adopted before stays: %s", b.problem)}
-		case a.Err != nil:
-			out.desired.Incomplete = append(out.desired.Incomplete, fmt.Sprintf("app %q: %s", name, a.Err))
-			held[name] = holding{err: a.Err}
-		case !a.Placed:
-		default:
-			if take, gate, why := adopt(a.App, r.apps[name].adopted, a.Content, g); !take {
-				held[name] = holding{gate: gate, why: why}
-			}
-		}
-	}
-	slices.Sort(out.desired.Incomplete)
-	return held
-}
-
-// keep renders the apps that are held with the content that they have. Those whose content cannot be had are
-// marked in held.
-func (c *compiler) keep(ctx context.Context, req render.ClusterRequest, held map[string]holding, r request, older func(commit string) *render.Revision, out *compilation) (map[string]*render.AppResult, error) {
-	if len(held) == 0 {
-		return nil, nil //nolint:nilnil // nothing is kept
-	}
-	revisions := map[string]*render.Revision{}
-	some := *req.Fleet
-	some.Apps = nil
-	for _, app := range req.Fleet.Apps {
-		h, ok := held[app.Name]
-		if !ok {
-			continue
-		}
-		now := r.apps[app.Name].adopted
-		if rev := older(now.Revision); rev != nil {
-			revisions[app.Name] = rev
-		} else {
-			out.uncertain = out.uncertain || !now.none()
-			h.nothing = true
-			held[app.Name] = h
-		}
-		some.Apps = append(some.Apps, app)
-	}
-	req.Fleet = &some
-	req.Adopted = func(app string) (render.Revision, bool) {
-		if rev := revisions[app]; rev != nil {
-			return *rev, true
-		}
-		return render.Revision{}, false
-	}
-	res, err := render.Cluster(ctx, req)
-	if err != nil {
-		return nil, err
-	}
-	kept := make(map[string]*render.AppResult, len(res.Apps))
-	for i := range res.Apps {
-		kept[res.Apps[i].App.Name] = &res.Apps[i]
-	}
-	return kept, nil
-}
-
-// add puts one app into the compilation. head is the app as head renders it, res as it is enforced; empties
-// tells that the fleet wants this cluster to be left.
-func (c *compiler) add(out *compilation, head, res *render.AppResult, held map[string]holding, broken map[string]brokenApp, r request, empties bool) {
-	name := res.App.Name
-	h, keeps := held[name]
-	out.desired.Apps = append(out.desired.Apps, apply.App{
-		Name: name, Suspended: res.App.Spec.Suspend, Drift: res.App.Spec.Drift,
-		HealthTimeout: res.App.Spec.Health.TimeoutOrDefault(),
-	})
-	app := &out.desired.Apps[len(out.desired.Apps)-1]
-	ca := &compiledApp{defined: out.commit, wanted: head.Content, gate: h.gate, held: h.why, err: h.err, dependsOn: res.App.Spec.DependsOn}
-	switch {
-	case keeps && (h.nothing && res.Placed || res.Err != nil):
-		// Nothing of its content is known here: what there is stays as it is.
-		app.Unknown = true
-		ca.adopted = r.apps[name].adopted
-		if res.Err != nil && h.err == nil {
-			ca.err = res.Err
-		}
-	case !res.Placed:
-		// It goes by failover if it is placed on others, or the cluster is to be left by all.
-		app.Leaves = empties || res.Err == nil && len(res.Placement.Clusters) > 0
-		return
-	default:
-		if res.Placement.Short != "" {
-			out.notes = append(out.notes, note{name, res.Placement.Short})
-		}
-		for _, text := range notHonoured(res.App, out.labels) {
-			out.notes = append(out.notes, note{name, text})
-		}
-		for _, w := range res.Warnings {
-			out.notes = append(out.notes, note{name, w})
-		}
-		app.Objects = res.Objects
-		for _, e := range res.ObjectErrors {
-			app.Invalid = append(app.Invalid, apply.ObjectError{ID: e.ID, Err: errors.New(e.Message)})
-		}
-		ca.adopted = adopted{Revision: res.Commit, Content: res.Content}
-	}
-	if b, ok := broken[name]; ok {
-		ca.defined = b.commit
-	}
-	if res.HeadErr != nil && h.err == nil {
-		out.desired.Incomplete = append(out.desired.Incomplete, fmt.Sprintf("app %q: %s", name, res.HeadErr))
-	}
-	if keeps {
-		for _, id := range head.IDs() {
-			out.desired.Claimed[id] = name
-		}
-	}
-	out.apps[name] = ca
-}
-
-// notHonoured says which wishes of an app this version reads without acting on them.
-func notHonoured(app *fleet.App, labels map[string]string) []string {
-	var texts []string
-	if n := len(app.Spec.Rollout.Waves); n > 0 {
-		texts = append(texts, fmt.Sprintf("rollout.waves are not honoured by this version: this cluster is in wave %d of %d, and adopts new content at once",
-			app.WaveOf(labels)+1, max(n, app.WaveOf(labels)+1)))
-	}
-	if gate := app.Spec.Failover.Gate; gate != "" && gate != fleet.NoGate {
-		texts = append(texts, fmt.Sprintf("failover.gate %s is not honoured by this version: the app leaves a drained cluster, and starts elsewhere, at once", gate))
-	}
-	return texts
-}
-
-// empties tells whether the fleet wants a cluster to be left by everything.
-func empties(f *fleet.Fleet, self *fleet.Cluster) bool {
-	_, drained := f.Drained(self)
-	return drained || self.State() != fleet.Active
 }
 
 func names[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -49,9 +49,9 @@ func BenchmarkCompileOneApp(b *testing.B) {
 			for i := 0; b.Loop(); i++ {
 				b.StopTimer()
 				t = t.with(map[string]string{"apps/app-0007/config.yaml": configYAML(fmt.Sprint(i))})
-				r := request{commit: fmt.Sprint(i), tree: t, good: last.commit, apps: map[string]known{}}
+				r := request{commit: fmt.Sprint(i), tree: t, good: last.commit, apps: map[string]known{}, records: last.records}
 				for name, a := range last.apps {
-					r.apps[name] = known{adopted: a.adopted, defined: a.defined, ready: true}
+					r.apps[name] = known{adopted: a.adopted, defined: a.defined, ready: true, present: true}
 				}
 				b.StartTimer()
 				if last, err = c.compile(b.Context(), r); err != nil {

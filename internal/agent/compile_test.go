@@ -8,9 +8,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"github.com/holdfast-dev/holdfast/internal/apply"
 	"github.com/holdfast-dev/holdfast/internal/fleet"
 	"github.com/holdfast-dev/holdfast/internal/kube"
 	"github.com/holdfast-dev/holdfast/internal/render"
@@ -27,12 +27,27 @@ func testCompiler(history map[string]tree.Tree) *compiler {
 			}
 			return nil, fmt.Errorf("there is no commit %s", commit)
 		},
+		lineage: newLineage(newestLast{}),
+		record:  func(context.Context, string, map[string]apply.AppRecord) error { return nil },
 		resolve: func(_ context.Context, gvk schema.GroupVersionKind) (kube.Resource, error) {
 			return kube.Resource{GroupVersionKind: gvk, Namespaced: true}, nil
 		},
 		stage: func(string, time.Duration) {},
 	}
 }
+
+// newestLast is a history in which commits descend from those that come before them in the alphabet.
+type newestLast struct{ lacks string }
+
+func (h newestLast) Ancestry(_ context.Context, commit, ancestor string) (yes, known bool, err error) {
+	return commit >= ancestor, commit != h.lacks && ancestor != h.lacks, nil
+}
+
+func (newestLast) Between(context.Context, string, string) ([]string, bool, error) {
+	return nil, false, nil
+}
+func (newestLast) Complete() bool               { return true }
+func (newestLast) Deepen(context.Context) error { return nil }
 
 const header = "apiVersion: holdfast.dev/v1alpha1\n"
 
@@ -95,37 +110,4 @@ func TestBrokenFileOfAnAppThatWasNeverAdopted(t *testing.T) {
 	if web, ok := out.apps["web"]; ok {
 		t.Errorf("an app that left is said to be here: %+v", web)
 	}
-}
-
-// What a file asks for and this version does not do is said, never passed over.
-func TestWishesThatAreNotHonouredAreSaid(t *testing.T) {
-	canary := fleet.Wave{ClusterSelector: selector("ring", "canary")}
-	tests := []struct {
-		name string
-		spec fleet.AppSpec
-		want []string
-	}{
-		{"nothing asked", fleet.AppSpec{}, nil},
-		{"no gate asked", fleet.AppSpec{Failover: fleet.Failover{Gate: fleet.NoGate}}, nil},
-		{"a gate", fleet.AppSpec{Failover: fleet.Failover{Gate: fleet.Exclusive}},
-			[]string{"failover.gate Exclusive is not honoured by this version: the app leaves a drained cluster, and starts elsewhere, at once"}},
-		{"in the second wave", fleet.AppSpec{Rollout: fleet.Rollout{Waves: []fleet.Wave{canary, {}}}},
-			[]string{"rollout.waves are not honoured by this version: this cluster is in wave 2 of 2, and adopts new content at once"}},
-		{"in no wave", fleet.AppSpec{Rollout: fleet.Rollout{Waves: []fleet.Wave{canary}}},
-			[]string{"rollout.waves are not honoured by this version: this cluster is in wave 2 of 2, and adopts new content at once"}},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			got := notHonoured(&fleet.App{Spec: tt.spec}, map[string]string{"ring": "stable"})
-			if diff := cmp.Diff(tt.want, got); diff != "" {
-				t.Error(diff)
-			}
-		})
-	}
-}
-
-func selector(key, value string) fleet.Selector {
-	var s fleet.Selector
-	s.MatchLabels = map[string]string{key: value}
-	return s
 }

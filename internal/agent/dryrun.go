@@ -21,31 +21,39 @@ import (
 // writes nothing to the cluster.
 func dryRun(ctx context.Context, o Options, clients *kube.Clients, source *gitsource.Source) error {
 	l := newLoop(o, (*metrics.Metrics)(nil), clients, source)
-	records, good, err := l.inventory.Load(ctx)
+	l.bus.off = "a dry run does not read them"
+	stored, err := l.inventory.Load(ctx)
 	if err != nil {
 		return fmt.Errorf("read the inventory: %s", kube.Explain(err))
 	}
-	if err := source.SetBase(good); err != nil {
+	if err := source.SetBase(stored.Commit); err != nil {
 		return err
 	}
 	head, err := firstSnapshot(ctx, source)
 	if err != nil {
 		return err
 	}
-	r := request{commit: head.Commit, tree: head, good: good}
+	engine := apply.NewEngine(o.Namespace, stored.Records)
+	now := time.Now()
+	r := request{
+		commit: head.Commit, tree: head, good: stored.Commit, apps: map[string]known{},
+		records: stored.Apps, unrecorded: stored.Apps == nil, reports: l.bus.reports(head.Commit, now), now: now,
+	}
+	present := engine.Present()
+	for name := range present {
+		r.apps[name] = known{present: true}
+	}
 	if remembered, err := l.writer.Load(ctx); err == nil {
-		r.apps = map[string]known{}
 		for name, s := range remembered {
 			a := restoredApp(s)
-			r.apps[name] = known{adopted: a.adopted, defined: a.defined}
+			r.apps[name] = known{adopted: a.adopted, defined: a.defined, proven: s.ProvenContents, present: present[name]}
 		}
 	}
+	l.compiler.record = func(context.Context, string, map[string]apply.AppRecord) error { return nil }
 	c, err := l.compiler.compile(ctx, r)
 	if err != nil {
 		return err
 	}
-	engine := apply.NewEngine(o.Namespace, records)
-	now := time.Now()
 	engine.SetDesired(c.desired, now)
 	return printPlan(o.Out, o.Cluster, c, apply.Plan(ctx, engine, l.executor, now))
 }
@@ -81,12 +89,13 @@ func printPlan(w io.Writer, cluster string, c *compilation, steps []apply.Step) 
 		fmt.Fprintf(tw, "%s\t%s\tapp %s\t%s\n", s.Verb, render.Name(s.ID), s.App, s.Detail) //nolint:errcheck // Flush tells
 	}
 	for _, name := range names(c.apps) {
-		switch a := c.apps[name]; {
-		case a.err != nil:
+		a := c.apps[name]
+		if a.err != nil {
 			count["fail"]++
 			fmt.Fprintf(tw, "fail\t(whole app)\tapp %s\t%s\n", name, a.err) //nolint:errcheck // Flush tells
-		case a.held != "":
-			fmt.Fprintf(tw, "hold\t(new content)\tapp %s\t%s: %s\n", name, a.gate, a.held) //nolint:errcheck // Flush tells
+		}
+		for _, h := range a.held {
+			fmt.Fprintf(tw, "hold\t(%s)\tapp %s\t%s\n", h.Gate, name, h.Reason) //nolint:errcheck // Flush tells
 		}
 	}
 	if err := tw.Flush(); err != nil {

@@ -151,7 +151,7 @@ func (e *env) agentOptions() agent.Options {
 	e.t.Helper()
 	o := agent.Options{
 		Cluster: "c1", Repo: e.repo.URL(), Branch: "main", Path: ".", Kubeconfig: e.cluster.Kubeconfig(),
-		Poll: time.Second, DataDir: e.dataDir, Namespace: e.instance, Listen: "", Version: e.id,
+		Poll: time.Second, DataDir: e.dataDir, Namespace: e.instance, Listen: "", Version: e.id, StatusRepo: agent.NoStatusRepo,
 		Log: zerolog.New(zerolog.NewTestWriter(e.t)).Level(zerolog.InfoLevel),
 	}
 	if e.options != nil {
@@ -393,6 +393,9 @@ func (e *env) inventory() map[string]string {
 	}
 	all := map[string]string{}
 	for i := range list.Items {
+		if list.Items[i].Name == "holdfast-inventory-apps" {
+			continue
+		}
 		for k, v := range list.Items[i].Data {
 			all[k] = v
 		}

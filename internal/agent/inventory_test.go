@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"testing"
-	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -41,24 +40,25 @@ func TestLargeInventory(t *testing.T) {
 		want[id(i)], batch[id(i)] = r, &r
 	}
 	inv := open()
-	if _, _, err := inv.Load(ctx); err != nil {
+	if _, err := inv.Load(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if err := inv.Save(ctx, batch, "c0ffee", time.Now()); err != nil {
+	inv.SetHead("c0ffee")
+	if err := inv.Save(ctx, batch); err != nil {
 		t.Fatal(err)
 	}
 	check := func(commit string) {
 		t.Helper()
-		got, at, err := open().Load(ctx)
+		got, err := open().Load(ctx)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if at != commit {
-			t.Errorf("commit is %q, want %q", at, commit)
+		if got.Commit != commit {
+			t.Errorf("commit is %q, want %q", got.Commit, commit)
 		}
 		same := func(a, b apply.Record) bool { return fmt.Sprint(a) == fmt.Sprint(b) }
-		if !maps.EqualFunc(got, want, same) {
-			t.Errorf("%d records came back, not the %d that were stored", len(got), len(want))
+		if !maps.EqualFunc(got.Records, want, same) {
+			t.Errorf("%d records came back, not the %d that were stored", len(got.Records), len(want))
 		}
 	}
 	check("c0ffee")
@@ -81,7 +81,8 @@ func TestLargeInventory(t *testing.T) {
 	delete(want, id(2))
 	want[id(20_000)] = apply.Record{App: "new"}
 	added := want[id(20_000)]
-	if err := inv.Save(context.Background(), apply.Batch{id(1): &changed, id(2): nil, id(20_000): &added}, "beef", time.Now()); err != nil {
+	inv.SetHead("beef")
+	if err := inv.Save(context.Background(), apply.Batch{id(1): &changed, id(2): nil, id(20_000): &added}); err != nil {
 		t.Fatal(err)
 	}
 	check("beef")

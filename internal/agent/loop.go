@@ -28,6 +28,10 @@ import (
 // each then takes longer.
 const workers = 8
 
+// watchGrace is how long a watch may be without an answer until its objects count as not known to be well: an API
+// server that is restarted is no news.
+const watchGrace = time.Minute
+
 // compileAgain is how long after a compilation that left something open it is tried again.
 const compileAgain = 10 * time.Second
 
@@ -41,6 +45,7 @@ type loop struct {
 	metrics *metrics.Metrics
 	clients *kube.Clients
 	source  *gitsource.Source
+	polls   *polls // of source
 	beat    func()
 
 	compiler  *compiler
@@ -51,6 +56,7 @@ type loop struct {
 	writer    *status.Writer
 	recorder  *status.Recorder
 	load      status.Load
+	bus       bus
 
 	// News for the loop.
 	work     sync.WaitGroup // what runs beside the loop, but for tasks
@@ -62,8 +68,7 @@ type loop struct {
 	// Git.
 	head      *gitsource.Snapshot
 	good      string // the last commit whose fleet files could be used
-	fetched   time.Time
-	refused   error // why the newest commit is not followed
+	refused   error  // why the newest commit is not followed
 	compiling bool
 	again     bool // what was compiled last is out of date
 	compileAt time.Time
@@ -75,6 +80,8 @@ type loop struct {
 	current  *compilation
 	apps     map[string]*app
 	waiting  []*app          // for other apps
+	absent   []string        // the Exclusive apps that are not to be here
+	later    schedule        // when apps have to be looked at again though nothing happens
 	unready  map[string]bool // apps that were not Ready when last worked out
 	counts   map[metrics.ObjectState]int
 	pruned   map[string][]string // since the last publication, by app
@@ -85,6 +92,10 @@ type loop struct {
 	answered time.Time                        // when the last task was done
 	seen     map[object.ObjMetadata]time.Time // since when what may be drift is known, for what is not repaired yet
 
+	// What is on record as enforced, by app; unrecorded is set if nothing at all is.
+	records    map[string]apply.AppRecord
+	unrecorded bool
+
 	// Requests under way.
 	cancel   map[object.ObjMetadata]context.CancelCauseFunc
 	inFlight int
@@ -94,8 +105,9 @@ type loop struct {
 	kinds     map[schema.GroupKind]kube.Resource
 	unknown   map[schema.GroupKind]time.Time // not served when asked; when to ask again
 	resolving bool
-	syncing   map[schema.GroupKind]bool // watched, and not listed yet
-	watchErrs map[schema.GroupKind]error
+	syncing   map[schema.GroupKind]bool      // watched, and not listed yet
+	watchErrs map[schema.GroupKind]error     // answers that refuse a watch
+	watchDown map[schema.GroupKind]time.Time // since when a watch has had no answer
 
 	publishAt    time.Time
 	published    time.Time       // when it was done last
@@ -103,10 +115,12 @@ type loop struct {
 	lastProblems string
 	outage       string
 
-	// ignore and fingerprints are read by the watches' goroutines, view by the HTTP server's.
+	// ignore and fingerprints are read by the watches' goroutines, view and turned by the HTTP server's and the
+	// status bus's.
 	ignore       atomic.Pointer[map[object.ObjMetadata][]string]
 	fingerprints *fingerprints
 	view         atomic.Pointer[view]
+	turned       atomic.Pointer[time.Time] // when the loop turned last: until then what is in view is true
 	ready        atomic.Pointer[error]
 }
 
@@ -138,13 +152,15 @@ func newLoop(o Options, m *metrics.Metrics, clients *kube.Clients, source *gitso
 		pruned: map[string][]string{}, blamed: map[string]string{}, failures: map[object.ObjMetadata]string{},
 		cancel: map[object.ObjMetadata]context.CancelCauseFunc{}, seen: map[object.ObjMetadata]time.Time{},
 		kinds: map[schema.GroupKind]kube.Resource{}, unknown: map[schema.GroupKind]time.Time{},
-		syncing: map[schema.GroupKind]bool{}, watchErrs: map[schema.GroupKind]error{},
+		syncing: map[schema.GroupKind]bool{}, watchErrs: map[schema.GroupKind]error{}, watchDown: map[schema.GroupKind]time.Time{},
 		fingerprints: newFingerprints(),
 	}
 	manager := kube.FieldManager(o.Namespace)
 	l.compiler = &compiler{
 		cluster: o.Cluster, instance: o.Namespace, fleets: fleet.NewLoader(), renderer: render.NewRenderer(),
 		tree:    func(ctx context.Context, commit string) (tree.Tree, error) { return source.Snapshot(ctx, commit) },
+		lineage: newLineage(source),
+		record:  l.record,
 		resolve: l.resolveKind,
 		stage:   func(stage string, d time.Duration) { m.Stage(metrics.Stage(stage), d) },
 	}
@@ -175,6 +191,7 @@ func (l *loop) run(ctx context.Context) error {
 			return err
 		}
 		group.Go(func() error { return l.source.Run(ctx) })
+		l.bus.run(ctx, group)
 		group.Go(func() error { return l.watcher.Run(ctx) })
 		group.Go(func() error { return l.writer.Run(ctx) })
 		return l.turns(ctx)
@@ -213,6 +230,10 @@ func (l *loop) turns(ctx context.Context) error {
 			l.saving--
 			l.engine.Saved(s.batch, s.err, time.Now())
 			l.logSaved(s.err)
+		case v := <-l.bus.updates():
+			if l.bus.take(v) && l.current != nil {
+				l.compileSoon(ctx)
+			}
 		case rs := <-l.resolved:
 			l.served(rs)
 		case <-timer.C:
@@ -229,6 +250,7 @@ func (l *loop) turns(ctx context.Context) error {
 // act starts whatever can be started and returns how long there is nothing to do without news.
 func (l *loop) act(ctx context.Context) time.Duration {
 	now := time.Now()
+	l.turned.Store(&now)
 	for _, t := range l.engine.Next(now, workers-l.inFlight) {
 		l.start(ctx, t)
 	}
@@ -236,9 +258,8 @@ func (l *loop) act(ctx context.Context) time.Duration {
 		l.load.Note(now) // reports can wait
 	}
 	if batch, ok := l.engine.Unsaved(now); ok {
-		commit := l.good
 		l.saving++
-		l.work.Go(func() { l.saved <- saveResult{batch, l.inventory.Save(ctx, batch, commit, now)} })
+		l.work.Go(func() { l.saved <- saveResult{batch, l.inventory.Save(ctx, batch)} })
 	}
 	l.resolve(ctx, now)
 	l.publish(ctx, now)
@@ -248,7 +269,7 @@ func (l *loop) act(ctx context.Context) time.Duration {
 	}
 
 	wait := heartbeat
-	for _, at := range []time.Time{l.engine.Wake(), l.publishAt, l.nextResolve(), l.compileAt} {
+	for _, at := range []time.Time{l.engine.Wake(), l.publishAt, l.nextResolve(), l.compileAt, l.later.next()} {
 		if !at.IsZero() {
 			wait = min(wait, max(at.Sub(now), 0))
 		}
@@ -264,26 +285,45 @@ func (l *loop) restore(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	var records map[object.ObjMetadata]apply.Record
+	var stored apply.Stored
 	if err := l.retry(ctx, "read the inventory", func(ctx context.Context) (err error) {
-		records, l.good, err = l.inventory.Load(ctx)
+		stored, err = l.inventory.Load(ctx)
 		return err
 	}); err != nil {
 		return err
 	}
-	l.engine = apply.NewEngine(l.o.Namespace, records)
-	for id, r := range records {
+	l.good, l.records, l.unrecorded = stored.Commit, stored.Apps, stored.Apps == nil
+	l.engine = apply.NewEngine(l.o.Namespace, stored.Records)
+	for id, r := range stored.Records {
 		l.fingerprints.set(id, r.Fingerprint)
 	}
 	if err := l.source.SetBase(l.good); err != nil {
 		l.log.Warn().Err(err).Msg("the commit recorded in the cluster is unusable")
 		l.good = ""
 	}
-	if err := l.restoreStatus(ctx, manager, records); err != nil {
+	if err := l.restoreStatus(ctx, manager, stored.Records); err != nil {
 		return err
 	}
-	l.log.Info().Int("objects", len(records)).Str("commit", l.good).Msg("inventory read")
+	for name, r := range stored.Apps {
+		if r.Content == "" {
+			continue
+		}
+		if l.apps[name] == nil {
+			l.apps[name] = newApp()
+		}
+		l.apps[name].adopted = adopted{Revision: r.Revision, Content: r.Content}
+	}
+	l.log.Info().Int("objects", len(stored.Records)).Str("commit", l.good).Msg("inventory read")
 	return nil
+}
+
+// record stores what is to be enforced of all apps. It is called beside the loop, and tries until it has
+// succeeded or a newer commit makes it pointless. commit is head, "" while that cannot be used.
+func (l *loop) record(ctx context.Context, commit string, apps map[string]apply.AppRecord) error {
+	if commit != "" {
+		l.inventory.SetHead(commit)
+	}
+	return l.retry(ctx, "record what is to be enforced", func(ctx context.Context) error { return l.inventory.SaveApps(ctx, apps) })
 }
 
 // restoreStatus makes sure that AppStatus can be written and reads what it remembers. Without the
@@ -341,7 +381,7 @@ func (l *loop) finish(ctx context.Context) {
 		return
 	}
 	if batch, ok := l.engine.Unsaved(time.Now().Add(time.Hour)); ok {
-		if err := l.inventory.Save(ctx, batch, l.good, time.Now()); err != nil {
+		if err := l.inventory.Save(ctx, batch); err != nil {
 			l.logSaved(err)
 		}
 	}
@@ -371,7 +411,6 @@ func (l *loop) update(ctx context.Context, u gitsource.Update) {
 		return
 	}
 	l.refused = nil
-	l.fetched = u.Time
 	if l.head != nil && l.head.Commit == u.Snapshot.Commit {
 		l.head = u.Snapshot // a fresh clone
 		l.publishAt = u.Time
@@ -399,11 +438,23 @@ func (l *loop) compile(ctx context.Context) {
 		return
 	}
 	l.compiling, l.again, l.compileAt = true, false, time.Time{}
+	now := time.Now()
 	r := request{
 		commit: l.head.Commit, tree: l.head, good: l.good, apps: make(map[string]known, len(l.apps)),
+		records: l.records, unrecorded: l.unrecorded, reports: l.bus.reports(l.head.Commit, now), now: now,
+	}
+	for name := range l.engine.Present() {
+		r.apps[name] = known{present: true}
 	}
 	for name, a := range l.apps {
-		r.apps[name] = known{adopted: a.adopted, defined: a.defined, ready: a.ready()}
+		k := known{adopted: a.adopted, defined: a.defined, present: r.apps[name].present}
+		if a.state != nil {
+			k.proven = a.state.ProvenContents
+		}
+		if a.ready() {
+			k.ready, k.since = true, a.state.Since
+		}
+		r.apps[name] = k
 	}
 	ctx, l.cancelOld = context.WithCancel(ctx)
 	l.work.Go(func() {
@@ -412,10 +463,22 @@ func (l *loop) compile(ctx context.Context) {
 	})
 }
 
+// compileSoon compiles head once more, and lets a compilation that is under way come to its end before.
+func (l *loop) compileSoon(ctx context.Context) {
+	if l.compiling {
+		l.again = true
+		return
+	}
+	l.compile(ctx)
+}
+
 // adopt makes what was compiled the desired state.
 func (l *loop) adopt(ctx context.Context, r compileResult) {
 	l.compiling = false
 	l.cancelOld()
+	if r.c != nil {
+		l.records, l.unrecorded = r.c.records, false
+	}
 	if l.again {
 		l.compile(ctx)
 		return
@@ -435,9 +498,9 @@ func (l *loop) adopt(ctx context.Context, r compileResult) {
 	if r.c.good {
 		l.good = r.c.commit
 	}
-	l.compileAt = time.Time{}
+	l.compileAt = r.c.again
 	if r.c.uncertain {
-		l.compileAt = now.Add(compileAgain)
+		l.compileAt = earliest(l.compileAt, now.Add(compileAgain))
 	}
 	l.tellNotes(r.c.notes)
 	ignore := r.c.ignore
@@ -449,6 +512,7 @@ func (l *loop) adopt(ctx context.Context, r compileResult) {
 		}
 	}
 	l.current = r.c
+	l.bus.ask(r.c)
 	l.log.Debug().Str("commit", r.c.commit).Int("apps", len(r.c.apps)).Msg("desired state set")
 }
 
@@ -529,10 +593,16 @@ func (l *loop) observe(e drift.Event) {
 		if watchRefused(e.Err) {
 			l.watchErrs[gk] = e.Err
 			l.log.Warn().Str("gvk", gk.String()).Str("reason", kube.Explain(e.Err)).Msg("watch failed")
+		} else if _, known := l.watchDown[gk]; !known {
+			l.watchDown[gk] = e.Since
+			for name := range l.engine.AppsOf(gk) {
+				l.later.add(name, e.Since.Add(watchGrace))
+			}
 		}
 		l.dirtyAppsOf(gk, now)
 	case drift.Recovered:
 		delete(l.watchErrs, gk)
+		delete(l.watchDown, gk)
 		l.dirtyAppsOf(gk, now)
 	}
 }

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -18,6 +19,12 @@ type Options struct {
 	Repo, Branch, Path string
 	// Credentials is a folder with the files of a mounted Secret; "" = none.
 	Credentials string
+	// StatusRepo is the URL of the repository for status reports: "" = Repo, NoStatusRepo = no reports.
+	// StatusCredentials is a folder as Credentials, "" = the same.
+	StatusRepo, StatusCredentials string
+	// Heartbeat is how often the cluster reports though nothing has changed; 0 = two minutes. Others take it for silent
+	// after six minutes, however long this is.
+	Heartbeat time.Duration
 	// Kubeconfig is a file; "" = KUBECONFIG, else the Pod's own service account.
 	Kubeconfig string
 	// Poll is how often the branch is asked for.
@@ -39,6 +46,15 @@ type Options struct {
 	Version string
 	// Log is where everything is logged.
 	Log zerolog.Logger
+}
+
+func (o Options) statusRepo() string { return cmp.Or(o.StatusRepo, o.Repo) }
+
+func (o Options) statusCredentials() string {
+	if o.StatusRepo == "" {
+		return cmp.Or(o.StatusCredentials, o.Credentials)
+	}
+	return o.StatusCredentials
 }
 
 // Validate returns all that is wrong with the options, in words that name the flag.

@@ -7,14 +7,12 @@ import (
 	"maps"
 	"reflect"
 	"slices"
-	"strings"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/cli-utils/pkg/object"
 
-	"github.com/holdfast-dev/holdfast/internal/apply"
 	"github.com/holdfast-dev/holdfast/internal/fleet"
 	"github.com/holdfast-dev/holdfast/internal/kube"
 	"github.com/holdfast-dev/holdfast/internal/live"
@@ -100,10 +98,7 @@ func (c *compiler) prepare(ctx context.Context, out *compilation) {
 	}
 	out.ignore = c.ignore
 	if len(c.prepared) > len(out.desired.Apps) {
-		maps.DeleteFunc(c.prepared, func(name string, _ *prepared) bool {
-			_, ok := slices.BinarySearchFunc(out.desired.Apps, name, func(a apply.App, name string) int { return strings.Compare(a.Name, name) })
-			return !ok
-		})
+		maps.DeleteFunc(c.prepared, func(name string, _ *prepared) bool { return !out.declares(name) })
 	}
 }
 

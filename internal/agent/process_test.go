@@ -20,8 +20,8 @@ import (
 const processVariable = "HOLDFAST_TEST_AGENT"
 
 type processOptions struct {
-	Cluster, Repo, Branch, Path, Kubeconfig, DataDir, Namespace, Version string
-	Poll                                                                 time.Duration
+	Cluster, Repo, Branch, Path, Kubeconfig, DataDir, Namespace, Version, StatusRepo string
+	Poll                                                                             time.Duration
 }
 
 func isAgentProcess() bool { return os.Getenv(processVariable) != "" }
@@ -37,7 +37,7 @@ func runAgentProcess() int {
 	defer stop()
 	err := agent.Run(ctx, agent.Options{
 		Cluster: p.Cluster, Repo: p.Repo, Branch: p.Branch, Path: p.Path, Kubeconfig: p.Kubeconfig,
-		DataDir: p.DataDir, Namespace: p.Namespace, Version: p.Version, Poll: p.Poll,
+		DataDir: p.DataDir, Namespace: p.Namespace, Version: p.Version, Poll: p.Poll, StatusRepo: p.StatusRepo,
 		Log: zerolog.New(os.Stderr).Level(zerolog.InfoLevel),
 	})
 	if err != nil {
@@ -59,7 +59,7 @@ func (e *env) startProcess() *process {
 	o := e.agentOptions()
 	b, err := json.Marshal(processOptions{
 		Cluster: o.Cluster, Repo: o.Repo, Branch: o.Branch, Path: o.Path, Kubeconfig: o.Kubeconfig,
-		DataDir: o.DataDir, Namespace: o.Namespace, Version: o.Version, Poll: o.Poll,
+		DataDir: o.DataDir, Namespace: o.Namespace, Version: o.Version, Poll: o.Poll, StatusRepo: o.StatusRepo,
 	})
 	if err != nil {
 		e.t.Fatal(err)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/holdfast-dev/holdfast/internal/apply"
 	"github.com/holdfast-dev/holdfast/internal/fleet"
+	"github.com/holdfast-dev/holdfast/internal/gate"
 	"github.com/holdfast-dev/holdfast/internal/kube"
 	"github.com/holdfast-dev/holdfast/internal/live"
 	"github.com/holdfast-dev/holdfast/internal/metrics"
@@ -41,6 +42,9 @@ type app struct {
 	// corrected were counted by processes before this one.
 	corrected int64
 	lastDrift *time.Time
+	// moved is when head last changed where the app runs, or something else that other clusters may wait for;
+	// zero if they do not wait for this app.
+	moved time.Time
 	// heldSince keeps since when a gate holds.
 	heldSince map[status.Gate]time.Time
 	// fights and detected are the objects whose fight, or whose drift that is left alone, has been told.
@@ -82,10 +86,11 @@ func (l *loop) setApps(c *compilation, now time.Time) {
 			continue
 		}
 		if a.placed || l.current == nil {
-			a.placed, a.compiledApp = false, &compiledApp{}
+			a.placed, a.compiledApp, a.moved = false, &compiledApp{}, now
 			l.dirtyApp(name)
 		}
-		a.moveOn("", c.commit)
+		a.promised = c.commit
+		l.moveOn(a, now)
 	}
 	for i := range c.desired.Apps {
 		d := &c.desired.Apps[i]
@@ -98,9 +103,13 @@ func (l *loop) setApps(c *compilation, now time.Time) {
 			a = newApp()
 			l.apps[d.Name] = a
 		}
-		if ca.gate == status.GateDependsOn {
+		if ca.heldBy(status.GateDependsOn) {
 			l.waiting = append(l.waiting, a)
 		}
+		if ca.moves(a.compiledApp) {
+			a.moved = now
+		}
+		ca.promised = cmp.Or(ca.promised, a.promised)
 		news := !a.placed || !a.says(ca) || a.timeout != d.HealthTimeout || a.drift != d.Drift.ModeOrDefault()
 		if a.adopted.Content != ca.adopted.Content || a.changed == "" {
 			a.changed = ca.adopted.Revision
@@ -109,30 +118,66 @@ func (l *loop) setApps(c *compilation, now time.Time) {
 		if news {
 			l.dirtyApp(d.Name)
 		} else {
-			a.moveOn(a.adopted.Revision, a.defined)
+			l.moveOn(a, now)
 		}
 	}
+	l.absent = c.absent
 	l.publishAt = now
 }
 
-// moveOn makes the state, if there is one, that of other commits and leaves the rest.
-func (a *app) moveOn(revision, placement string) {
-	if a.state != nil {
-		s := *a.state
-		s.Revision, s.Placement = revision, placement
-		a.state = &s
+// moveOn makes an app's state, if there is one, that of other commits and leaves the rest. What has proven
+// itself at the commit before has at this one too.
+func (l *loop) moveOn(a *app, now time.Time) {
+	if a.state == nil || a.state.Revision == a.adopted.Revision && a.state.Placement == a.promised {
+		return
+	}
+	s := *a.state
+	if s.Proven == s.Revision && !a.adopted.none() {
+		s.Proven = a.adopted.Revision
+	}
+	s.Revision, s.Placement = a.adopted.Revision, a.promised
+	a.state = &s
+	if a.awaited(now) {
+		l.bus.changed()
 	}
 }
 
 // says tells whether two compilations say the same of an app, but for the commits.
 func (a *compiledApp) says(b *compiledApp) bool {
-	return a.adopted.Content == b.adopted.Content && a.wanted == b.wanted && a.gate == b.gate && a.held == b.held && fmt.Sprint(a.err) == fmt.Sprint(b.err)
+	return a.adopted.Content == b.adopted.Content && a.wanted == b.wanted && fmt.Sprint(a.err) == fmt.Sprint(b.err) &&
+		slices.EqualFunc(a.held, b.held, func(x, y gate.Held) bool { return x.Gate == y.Gate && x.Reason == y.Reason })
+}
+
+func (a *compiledApp) heldBy(g status.Gate) bool {
+	return slices.ContainsFunc(a.held, func(h gate.Held) bool { return h.Gate == g })
+}
+
+// moves tells whether a compilation has an app run elsewhere or otherwise than the one before, or brings new content
+// that later waves wait for: then other clusters may wait to hear of this one.
+func (a *compiledApp) moves(before *compiledApp) bool {
+	waits := a.app.Gate() != fleet.NoGate || len(a.app.Spec.Rollout.Waves) > 0
+	return waits && (!slices.Equal(a.placed.Clusters, before.placed.Clusters) || !maps.Equal(a.placed.Replicas, before.placed.Replicas) ||
+		len(a.app.Spec.Rollout.Waves) > 0 && a.wanted != before.wanted)
+}
+
+// awaitedFor is for how long after a move each commit that is seen is told to others at once, since they may wait until
+// this cluster has seen that one; later it rides the heartbeat.
+const awaitedFor = 10 * time.Minute
+
+// awaited tells whether other clusters may wait to hear of the app.
+func (a *app) awaited(now time.Time) bool {
+	return !a.moved.IsZero() && now.Before(a.moved.Add(awaitedFor))
 }
 
 func (l *loop) dirtyApp(name string) { l.dirty[name] = true }
 
 // publish works out how the apps stand, if anything changed, and tells everybody.
 func (l *loop) publish(ctx context.Context, now time.Time) {
+	for _, name := range l.later.due(now) {
+		l.dirtyApp(name)
+		l.publishAt = now
+		l.bus.changed()
+	}
 	for name := range l.engine.TakeChanged() {
 		l.dirtyApp(name)
 		if l.publishAt.IsZero() {
@@ -169,6 +214,8 @@ func (l *loop) publish(ctx context.Context, now time.Time) {
 			delete(l.unready, name)
 			gone = append(gone, name)
 			l.metrics.Forget(name)
+			l.later.drop(name)
+			l.bus.changed()
 			continue
 		}
 		if a == nil {
@@ -188,6 +235,10 @@ func (l *loop) publish(ctx context.Context, now time.Time) {
 			l.unready[name] = true
 		}
 		changed[name] = next
+		l.soak(a, now)
+		if status.ConcernsOthers(before, &next) || before != nil && a.awaited(now) && (before.Revision != next.Revision || before.Placement != next.Placement) {
+			l.bus.changed()
+		}
 		l.recorder.Record(status.Transitions(before, &next)...)
 		l.recorder.Record(l.episodes(name, a, es)...)
 		if objects := l.pruned[name]; len(objects) > 0 {
@@ -220,14 +271,21 @@ func onlyUnseen(before, next *status.AppState, es apply.AppState) bool {
 }
 
 // released tells whether an app that waits for others need not any more, so that its content can be
-// adopted. It is asked whenever states were worked out: those that a compilation began with may have
+// adopted, or it can leave. It is asked whenever states were worked out: those that a compilation began with may have
 // changed while it ran.
 func (l *loop) released() bool {
+	if len(l.waiting) == 0 {
+		return false
+	}
+	present := l.engine.Present()
 	ready := func(dep string) bool {
 		d := l.apps[dep]
 		return d != nil && d.ready() && d.adopted.Content == d.wanted
 	}
 	return slices.ContainsFunc(l.waiting, func(a *app) bool {
+		if len(a.keptFor) > 0 {
+			return !slices.ContainsFunc(a.keptFor, func(name string) bool { return present[name] })
+		}
 		return !slices.ContainsFunc(a.dependsOn, func(dep string) bool { return !ready(dep) })
 	})
 }
@@ -298,11 +356,11 @@ func (l *loop) appState(name string, a *app, es apply.AppState, problems []strin
 		before = &status.AppState{}
 	}
 	s := status.AppState{
-		Name: name, Revision: a.adopted.Revision, Changed: a.changed, Placement: cmp.Or(a.defined, l.current.commit),
+		Name: name, Revision: a.adopted.Revision, Changed: a.changed, Placement: a.promised,
 		Content: a.adopted.Content, HealthTimeout: a.timeout,
 		Proven: before.Proven, ProvenContents: before.ProvenContents,
 		Replicas: status.Replicas{Desired: es.Replicas, Ready: es.ReadyReplicas},
-		Objects:  es.Objects + es.Orphans, Suspended: es.Suspended,
+		Objects:  es.Objects + es.Orphans - es.Stay, Suspended: es.Suspended,
 	}
 	for _, p := range problems {
 		s.Errors = append(s.Errors, status.ObjectError{Message: p})
@@ -317,6 +375,12 @@ func (l *loop) appState(name string, a *app, es apply.AppState, problems []strin
 				why = "the API server does not serve the kind"
 			}
 			s.Errors = append(s.Errors, status.ObjectError{Object: gk.String(), Message: "watch: " + why})
+		}
+	}
+	for gk, since := range l.watchDown {
+		if now.Sub(since) >= watchGrace && l.engine.AppsOf(gk)[name] {
+			s.Errors = append(s.Errors, status.ObjectError{Object: gk.String(), Message: fmt.Sprintf(
+				"watch: the API server does not answer since %s, so how the objects stand is not known", since.UTC().Format(time.RFC3339))})
 		}
 	}
 	for _, e := range es.Errors {
@@ -350,7 +414,28 @@ func (l *loop) appState(name string, a *app, es apply.AppState, problems []strin
 	default:
 		s.UnreadySince = before.UnreadySince
 	}
+	if s.Ready && a.placed {
+		if soaked, _ := gate.Soaked(a.app, l.current.labels, s.Since, now); soaked {
+			s.Proven, s.ProvenContents = s.Revision, status.Prove(before.ProvenContents, s.Content)
+		}
+	}
 	return s
+}
+
+// soak notes when the app's content, which is Ready, will have soaked here for later waves and, if it has just moved,
+// for those who wait to hand it over.
+func (l *loop) soak(a *app, now time.Time) {
+	name := a.state.Name
+	l.later.drop(name)
+	if !a.state.Ready || !a.placed {
+		return
+	}
+	if _, at := gate.Soaked(a.app, l.current.labels, a.state.Since, now); !at.IsZero() {
+		l.later.add(name, at)
+	}
+	if at := a.state.Since.Add(a.app.Spec.Failover.SoakOrDefault()); a.awaited(now) && now.Before(at) {
+		l.later.add(name, at)
+	}
 }
 
 // whoever names a field manager, if it is known.
@@ -379,9 +464,9 @@ func heldObjects(es apply.AppState) int {
 func (l *loop) heldGates(a *app, es apply.AppState, now time.Time) []status.Held {
 	reasons := map[status.Gate][]string{}
 	since := map[status.Gate]time.Time{}
-	if a.gate != "" {
-		reasons[a.gate] = []string{a.held}
-		since[a.gate] = now
+	for _, h := range a.held {
+		reasons[h.Gate] = append(reasons[h.Gate], h.Reason)
+		since[h.Gate] = now
 	}
 	for _, h := range es.Held {
 		if h.Expected {
@@ -401,9 +486,10 @@ func (l *loop) heldGates(a *app, es apply.AppState, now time.Time) []status.Held
 		}
 		held = append(held, status.Held{Gate: gate, Since: t, Reason: strings.Join(rs, "; ")})
 	}
-	for gate := range a.heldSince {
+	for gate, began := range a.heldSince {
 		if reasons[gate] == nil {
 			delete(a.heldSince, gate)
+			l.metrics.GateReleased(string(gate), now.Sub(began))
 		}
 	}
 	slices.SortFunc(held, func(x, y status.Held) int {
@@ -480,12 +566,17 @@ func counted(es apply.AppState) map[metrics.ObjectState]int {
 type view struct {
 	reporter status.Reporter
 	states   []*status.AppState
-	at       time.Time
+	// absent are apps that are said not to be here, at the commit.
+	absent []string
+	commit string
+	// whole is set if every app of which something is here is among the states.
+	whole bool
+	at    time.Time
 }
 
 // setReport renews what the HTTP server shows.
 func (l *loop) setReport(now time.Time) {
-	v := &view{reporter: l.reporter(), states: make([]*status.AppState, 0, len(l.apps)), at: now}
+	v := &view{reporter: l.reporter(), states: make([]*status.AppState, 0, len(l.apps)), absent: l.absent, commit: l.current.commit, whole: true, at: now}
 	for _, a := range l.apps {
 		if a.state != nil {
 			v.states = append(v.states, a.state)
@@ -506,7 +597,10 @@ func (l *loop) setReport(now time.Time) {
 }
 
 func (l *loop) reporter() status.Reporter {
-	r := status.Reporter{Cluster: l.o.Cluster, Agent: l.o.Version, Commit: l.headCommit(), Fetched: l.fetched}
+	r := status.Reporter{Cluster: l.o.Cluster, Agent: l.o.Version, Commit: l.headCommit()}
+	if l.polls != nil {
+		r.Fetched = l.polls.answered()
+	}
 	if l.current != nil {
 		r.Labels = l.current.labels
 	}
@@ -520,17 +614,33 @@ func (l *loop) headCommit() string {
 	return l.head.Commit
 }
 
-// report is called by the HTTP server.
+// busReport is called by the status bus. It has no commit before all that is here is known: what a report leaves out
+// counts as not here.
+func (l *loop) busReport() status.Report {
+	if v := l.view.Load(); v == nil || !v.whole {
+		return status.Report{}
+	}
+	return l.report()
+}
+
+// report is called by the HTTP server and by busReport.
 func (l *loop) report() status.Report {
 	v := l.view.Load()
 	if v == nil {
 		v = &view{reporter: status.Reporter{Cluster: l.o.Cluster, Agent: l.o.Version}, at: time.Now()}
 	}
-	states := make(map[string]status.AppState, len(v.states))
+	states := make(map[string]status.AppState, len(v.states)+len(v.absent))
+	for _, name := range v.absent {
+		states[name] = status.AppState{Placement: v.commit}
+	}
 	for _, s := range v.states {
 		states[s.Name] = *s
 	}
-	return status.NewReport(v.reporter, states, v.at)
+	at := v.at
+	if turned := l.turned.Load(); v.whole && turned != nil && turned.After(at) {
+		at = *turned // it has stayed so
+	}
+	return status.NewReport(v.reporter, states, at)
 }
 
 // readiness is called by the HTTP server: why the agent is not ready, or nil.

@@ -17,6 +17,7 @@ import (
 	"github.com/holdfast-dev/holdfast/internal/httpapi"
 	"github.com/holdfast-dev/holdfast/internal/kube"
 	"github.com/holdfast-dev/holdfast/internal/metrics"
+	"github.com/holdfast-dev/holdfast/internal/status"
 )
 
 // Run runs an agent until ctx ends, and then returns nil; it returns after everything that it started
@@ -27,7 +28,7 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	m := metrics.New(o.Version)
-	cfg, err := kube.Config(o.Kubeconfig, "holdfast/"+o.Version)
+	cfg, err := kube.Config(o.Kubeconfig, userAgent(o))
 	if err != nil {
 		return err
 	}
@@ -36,7 +37,8 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	source, err := gitsource.Open(ctx, sourceOptions(o, m))
+	p := &polls{}
+	source, err := gitsource.Open(ctx, sourceOptions(o, m, p))
 	if err != nil {
 		return err
 	}
@@ -45,6 +47,15 @@ func Run(ctx context.Context, o Options) error {
 		return dryRun(ctx, o, clients, source)
 	}
 	l := newLoop(o, m, clients, source)
+	l.polls = p
+	record := func(ctx context.Context, _ status.Report) error { return l.inventory.RecordHead(ctx) }
+	if l.bus, err = newBus(o, m, p, l.busReport, record); err != nil {
+		return err
+	}
+	if o.StatusRepo == "" {
+		o.Log.Warn().Msg("status reports go to the fleet repository, so this agent needs the right to push to it; " +
+			"a repository of their own is better: --status-repo URL, or none")
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	if o.Listen != "" {
 		if err := l.serve(ctx, group); err != nil {
@@ -91,25 +102,22 @@ func (l *loop) serve(ctx context.Context, group *errgroup.Group) error {
 	return nil
 }
 
-func sourceOptions(o Options, m *metrics.Metrics) gitsource.Options {
+func userAgent(o Options) string { return "holdfast/" + o.Version }
+
+func sourceOptions(o Options, m *metrics.Metrics, p *polls) gitsource.Options {
 	return gitsource.Options{
 		URL: o.Repo, Branch: o.Branch, Path: o.Path,
 		DataDir: filepath.Join(o.DataDir, "source"), CredentialsDir: o.Credentials,
-		Poll: o.Poll, UserAgent: "holdfast/" + o.Version, Log: o.Log,
+		Poll: o.Poll, UserAgent: userAgent(o), Log: o.Log,
 		Observe: func(a gitsource.Attempt) {
+			p.note(a)
 			if a.Err != nil {
 				m.PollFailed(string(gitsource.KindOf(a.Err)))
 				return
 			}
 			m.Polled(a.Start, a.Duration, a.Changed, a.Received)
 		},
-		AcceptHistory: func(candidate *gitsource.Snapshot) (string, error) {
-			f, err := fleet.Load(candidate)
-			if err != nil {
-				return "", err
-			}
-			return f.Settings.Spec.AcceptHistory, nil
-		},
+		AcceptHistory: func(s *gitsource.Snapshot) (string, error) { return fleet.AcceptHistory(s) },
 	}
 }
 

@@ -33,12 +33,14 @@ func (l *loop) resolve(ctx context.Context, now time.Time) {
 	}
 	stale := false
 	for gk := range l.kinds {
-		if _, ok := wanted[gk]; !ok {
-			delete(l.kinds, gk)
-			delete(l.syncing, gk)
-			delete(l.watchErrs, gk)
-			stale = true
+		if _, ok := wanted[gk]; ok {
+			continue
 		}
+		delete(l.kinds, gk)
+		delete(l.syncing, gk)
+		delete(l.watchErrs, gk)
+		delete(l.watchDown, gk)
+		stale = true
 	}
 	if stale && len(missing) == 0 {
 		l.watchKinds()

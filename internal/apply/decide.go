@@ -154,7 +154,7 @@ func (e *Engine) decideOrphan(o *entry, now time.Time) (*Task, time.Time) {
 		o.wait, o.expects = fmt.Sprintf("may be the same object as %s, which has not been looked at yet", render.Name(unknown.id)), true
 		return nil, late
 	}
-	return &Task{Action: Prune, Cause: Sync, ID: o.id, App: o.app, SameAs: same, Absent: o.absent()}, never
+	return &Task{Action: Prune, Cause: Sync, ID: o.id, App: o.app, SameAs: same, Last: e.apps[o.app].Exclusive, Absent: o.absent()}, never
 }
 
 // absent tells whether the object is known not to be there, or not with our label.

@@ -38,6 +38,8 @@ type App struct {
 	// Leaves is set when the App still exists and is placed on other clusters: its objects go by
 	// failover, which is not the brake's business.
 	Leaves bool
+	// Exclusive apps run on one cluster only: others wait until all of it is gone here.
+	Exclusive bool
 	// Drift is head's drift policy.
 	Drift fleet.DriftPolicy
 	// Ignore are, by object, the JSON pointers of the fields that are left to others.

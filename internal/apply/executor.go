@@ -277,7 +277,7 @@ func (x *Executor) replace(ctx context.Context, at target, body []byte) ([]byte,
 }
 
 func (x *Executor) deleteAndWait(ctx context.Context, at target, uid types.UID) error {
-	gone, err := at.delete(ctx, uid)
+	gone, err := at.delete(ctx, uid, false)
 	for !gone {
 		if err != nil && !errors.Is(err, errAbsent) {
 			return err
@@ -314,7 +314,12 @@ func (x *Executor) prune(ctx context.Context, r *Result) {
 		r.Err = err
 		return
 	}
+	owns := !live.MetadataOnly(r.Task.ID.GroupKind)
 	if v, why := judge(now, x.instance, x.namespace, r.Task.SameAs); v == release {
+		if key := Keeps(now.Annotations); r.Task.Last && owns && key != "" && now.Labels[render.LabelInstance] == x.instance {
+			r.Err = fmt.Errorf("annotation %s keeps it running here, and the app may run on one cluster only: remove the annotation, or delete it by hand", key)
+			return
+		}
 		r.Outcome, r.Why = Released, why
 		return
 	}
@@ -325,7 +330,7 @@ func (x *Executor) prune(ctx context.Context, r *Result) {
 		return
 	}
 	if now.DeletionTimestamp == nil {
-		gone, err := at.delete(ctx, now.UID)
+		gone, err := at.delete(ctx, now.UID, r.Task.Last && owns)
 		if gone {
 			r.Outcome = Pruned
 			return

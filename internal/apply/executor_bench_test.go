@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/rs/zerolog"
 	"k8s.io/client-go/rest"
@@ -177,17 +176,17 @@ func BenchmarkInventorySave(b *testing.B) {
 		one = Batch{id: r}
 		break
 	}
-	now := time.Now()
 	for name, b2 := range map[string]Batch{"objects=5000": records, "objects=1of5000": one} {
 		b.Run(name, func(b *testing.B) {
 			a := server()
 			inv := NewInventory(a.clients(b).Kubernetes, "ns", instance, "holdfast")
 			a.bodies["/api/v1/namespaces/ns/configmaps"] = `{"kind":"ConfigMapList","apiVersion":"v1","items":[]}`
-			if _, _, err := inv.Load(b.Context()); err != nil {
+			if _, err := inv.Load(b.Context()); err != nil {
 				b.Fatal(err)
 			}
 			delete(a.bodies, "/api/v1/namespaces/ns/configmaps")
-			if err := inv.Save(b.Context(), records, "c0", now); err != nil {
+			inv.SetHead("c0")
+			if err := inv.Save(b.Context(), records); err != nil {
 				b.Fatal(err)
 			}
 			a.count, a.sent = 0, 0
@@ -195,7 +194,7 @@ func BenchmarkInventorySave(b *testing.B) {
 			n := 0
 			for b.Loop() {
 				n++
-				if err := inv.Save(b.Context(), b2, "c1", now); err != nil {
+				if err := inv.Save(b.Context(), b2); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -8,6 +8,7 @@ import (
 	"hash/fnv"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -27,6 +28,8 @@ const (
 	annotationTime   = "holdfast.dev/time"
 
 	inventoryName = "holdfast-inventory-"
+	// inventoryApps holds what is enforced of each app; see AppRecord.
+	inventoryApps = inventoryName + "apps"
 	// shardObjects is how many records go into one ConfigMap at most. The API server works through all of it for a
 	// change of one record (12 ms of CPU at 300 records, 6 at 130, 2 at one), and a sync of everything
 	// patches every ConfigMap.
@@ -37,7 +40,10 @@ const (
 
 // Inventory stores records in ConfigMaps of the agent's namespace. The id of an object decides
 // which; a record that is already elsewhere (there were fewer shards once) stays where it is until
-// it changes, so all shards are always read.
+// it changes, so all shards are always read. What is enforced of each app is in a ConfigMap of its own.
+//
+// Each write notes the commit that is head. Save is for one goroutine at a time; the other methods may be called
+// beside it.
 type Inventory struct {
 	client    kubernetes.Interface
 	namespace string
@@ -46,6 +52,34 @@ type Inventory struct {
 
 	shards map[string]bool               // the ConfigMaps that exist
 	where  map[object.ObjMetadata]string // which one holds a record
+
+	head stamps
+	apps appRecords
+}
+
+// stamps tells what commit is head, and which one the cluster has on record.
+type stamps struct {
+	mu     sync.Mutex
+	commit string
+	// recorded was written at that time, the newest that was.
+	recorded   string
+	recordedAt time.Time
+}
+
+// stamp is what a write notes. Of two writes the later stamp has the later commit, whichever arrives first.
+func (s *stamps) stamp() (commit string, at time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.commit, time.Now()
+}
+
+// written notes that a stamp is in the cluster.
+func (s *stamps) written(commit string, at time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if at.After(s.recordedAt) {
+		s.recorded, s.recordedAt = commit, at
+	}
 }
 
 // NewInventory returns the inventory of an instance in a namespace. Load it before anything else.
@@ -53,43 +87,81 @@ func NewInventory(client kubernetes.Interface, namespace, instance, manager stri
 	return &Inventory{client: client, namespace: namespace, instance: instance, manager: manager}
 }
 
-// Load reads all records, and the commit that was head when they were last written ("" if there
-// are none). A record that cannot be read is an error: to go on without it would disown its object.
-func (inv *Inventory) Load(ctx context.Context) (records map[object.ObjMetadata]Record, commit string, err error) {
+// Stored is what an inventory holds.
+type Stored struct {
+	// Records are those of the objects.
+	Records map[object.ObjMetadata]Record
+	// Apps are those of the apps; nil if there are none, which says nothing about any app.
+	Apps map[string]AppRecord
+	// Commit was head when the inventory was last written; "" if it never was.
+	Commit string
+}
+
+// Load reads everything. A record that cannot be read is an error: to go on without it would disown its
+// object.
+func (inv *Inventory) Load(ctx context.Context) (Stored, error) {
 	list, err := inv.client.CoreV1().ConfigMaps(inv.namespace).List(ctx, metav1.ListOptions{LabelSelector: labelInventory + "=" + inv.instance})
 	if err != nil {
-		return nil, "", fmt.Errorf("read the inventory in namespace %s: %w", inv.namespace, err)
+		return Stored{}, fmt.Errorf("read the inventory in namespace %s: %w", inv.namespace, err)
 	}
-	records = map[object.ObjMetadata]Record{}
+	stored := Stored{Records: map[object.ObjMetadata]Record{}}
 	inv.shards, inv.where = map[string]bool{}, map[object.ObjMetadata]string{}
 	var errs []error
 	latest := ""
 	for i := range list.Items {
 		cm := &list.Items[i]
-		inv.shards[cm.Name] = true
 		if t := cm.Annotations[annotationTime]; t > latest {
-			latest, commit = t, cm.Annotations[annotationCommit]
+			latest, stored.Commit = t, cm.Annotations[annotationCommit]
 		}
+		if cm.Name == inventoryApps {
+			if stored.Apps, err = decodeAppRecords(cm.Data); err != nil {
+				errs = append(errs, fmt.Errorf("ConfigMap %s/%s: %w", cm.Namespace, cm.Name, err))
+			}
+			continue
+		}
+		inv.shards[cm.Name] = true
 		for key, value := range cm.Data {
 			id, r, err := decodeRecord(key, value)
 			if err != nil {
 				errs = append(errs, fmt.Errorf("ConfigMap %s/%s: %w", cm.Namespace, cm.Name, err))
 				continue
 			}
-			records[id] = r
+			stored.Records[id] = r
 			inv.where[id] = cm.Name
 		}
 	}
-	return records, commit, errors.Join(errs...)
+	inv.apps.loaded(stored.Apps)
+	inv.head.commit, inv.head.recorded = stored.Commit, stored.Commit
+	return stored, errors.Join(errs...)
+}
+
+// SetHead says which commit is head from now on: every write notes it.
+func (inv *Inventory) SetHead(commit string) {
+	inv.head.mu.Lock()
+	defer inv.head.mu.Unlock()
+	inv.head.commit = commit
+}
+
+// RecordHead makes sure that the commit that is head is on record in the cluster, by one write if it is not:
+// what is said by that commit holds after a restart too.
+func (inv *Inventory) RecordHead(ctx context.Context) error {
+	inv.head.mu.Lock()
+	done := inv.head.recorded == inv.head.commit
+	inv.head.mu.Unlock()
+	if done {
+		return nil
+	}
+	inv.apps.mu.Lock()
+	defer inv.apps.mu.Unlock()
+	return inv.writeApps(ctx, nil)
 }
 
 // errInventoryLost: somebody deleted a ConfigMap of the inventory. What it held besides what was to be
 // saved is known to the Engine alone, which has to save everything again.
 var errInventoryLost = errors.New("a part of the inventory was deleted")
 
-// Save stores a batch, as one small patch per ConfigMap concerned, and notes the commit that is head.
-// It may be repeated after an error.
-func (inv *Inventory) Save(ctx context.Context, b Batch, commit string, now time.Time) error {
+// Save stores a batch, as one small patch per ConfigMap concerned. It may be repeated after an error.
+func (inv *Inventory) Save(ctx context.Context, b Batch) error {
 	data := map[string]map[string]any{}
 	placed := map[object.ObjMetadata]string{}
 	count := len(inv.where)
@@ -129,7 +201,7 @@ func (inv *Inventory) Save(ctx context.Context, b Batch, commit string, now time
 	for i, shard := range shards {
 		exists := inv.shards[shard]
 		group.Go(func() error {
-			errs[i] = inv.write(ctx, shard, exists, data[shard], commit, now)
+			errs[i] = inv.write(ctx, shard, exists, data[shard])
 			return nil
 		})
 	}
@@ -152,13 +224,23 @@ func (inv *Inventory) Save(ctx context.Context, b Batch, commit string, now time
 			delete(inv.shards, shard)
 			maps.DeleteFunc(inv.where, func(_ object.ObjMetadata, s string) bool { return s == shard })
 		}
-		errs[i] = fmt.Errorf("write inventory ConfigMap %s/%s: %w", inv.namespace, shard, errs[i])
+		errs[i] = inv.failed(shard, errs[i])
 	}
 	return errors.Join(errs...)
 }
 
+func (inv *Inventory) failed(configMap string, err error) error {
+	return fmt.Errorf("write inventory ConfigMap %s/%s: %w", inv.namespace, configMap, err)
+}
+
 // write stores the records of one ConfigMap. It may run beside others.
-func (inv *Inventory) write(ctx context.Context, shard string, exists bool, data map[string]any, commit string, now time.Time) error {
+func (inv *Inventory) write(ctx context.Context, shard string, exists bool, data map[string]any) (err error) {
+	commit, now := inv.head.stamp()
+	defer func() {
+		if err == nil {
+			inv.head.written(commit, now)
+		}
+	}()
 	annotations := map[string]string{annotationCommit: commit, annotationTime: now.UTC().Format("2006-01-02T15:04:05.000000000Z")}
 	client := inv.client.CoreV1().RESTClient()
 	if !exists {

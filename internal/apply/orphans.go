@@ -3,6 +3,8 @@ package apply
 import (
 	"slices"
 	"time"
+
+	"github.com/holdfast-dev/holdfast/internal/fleet"
 )
 
 // brake marks what the present commit orphaned, and holds it if the commit leaves nothing or deletes too
@@ -27,7 +29,7 @@ func (e *Engine) brake(now time.Time) (orphaned map[string]bool) {
 			e.saveLazily(o, now)
 		}
 		// A permit does not keep an object from being counted and marked: it may run out first.
-		if e.leaves(o) || o.live != nil && keeps(o.live.Annotations) != "" {
+		if e.leaves(o) || o.live != nil && Keeps(o.live.Annotations) != "" {
 			continue
 		}
 		// What was never applied for all that is known may be what the server is just adopting.
@@ -88,6 +90,9 @@ func (e *Engine) await(a *appEntry, orphaned bool, now time.Time) {
 func (e *Engine) orphan(o *entry) bool {
 	return o.rec != nil && o.desired == nil && !o.kept && o.claimed == ""
 }
+
+// stays tells that an orphan is of a kind that is kept until a permit: it is here, and runs nothing.
+func (e *Engine) stays(o *entry) bool { return e.orphan(o) && fleet.ProtectedKind(o.id.GroupKind.Kind) }
 
 func (e *Engine) leaves(o *entry) bool {
 	a := e.apps[o.app]

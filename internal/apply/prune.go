@@ -41,7 +41,7 @@ func judge(live *metav1.PartialObjectMetadata, instance, namespace string, sameA
 	if live.Kind == "Namespace" && live.Name == namespace {
 		return release, "it is the agent's own namespace"
 	}
-	if key := keeps(live.Annotations); key != "" {
+	if key := Keeps(live.Annotations); key != "" {
 		return release, "annotation " + key
 	}
 	for _, o := range live.OwnerReferences {
@@ -52,8 +52,8 @@ func judge(live *metav1.PartialObjectMetadata, instance, namespace string, sameA
 	return mayDelete, ""
 }
 
-// keeps returns the annotation that forbids the deletion of its object, or "".
-func keeps(annotations map[string]string) string {
+// Keeps returns the annotation that forbids the deletion of its object, or "".
+func Keeps(annotations map[string]string) string {
 	switch {
 	case annotations[live.AnnotationPrune] == "disabled":
 		return live.AnnotationPrune

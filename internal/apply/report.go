@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/cli-utils/pkg/object"
 
 	"github.com/holdfast-dev/holdfast/internal/fleet"
+	"github.com/holdfast-dev/holdfast/internal/live"
 	"github.com/holdfast-dev/holdfast/internal/render"
 )
 
@@ -20,8 +21,9 @@ type AppState struct {
 	Name string
 	// Objects are desired; Current of them are applied and healthy.
 	Objects, Current int
-	// Failed and Orphans count objects with an error and those still to be pruned.
-	Failed, Orphans int
+	// Failed and Orphans count objects with an error and those still to be pruned. Stay are those orphans that
+	// are of a protected kind.
+	Failed, Orphans, Stay int
 	// Ready: every desired object is applied with its present hash, healthy, and not drifted.
 	Ready bool
 	// Suspended is the app's own wish.
@@ -35,7 +37,8 @@ type AppState struct {
 	Errors []ObjectError
 	// Held are the prunes that wait, by reason.
 	Held []HeldPrune
-	// Replicas are summed over the app's Deployments and StatefulSets.
+	// Replicas are summed over the app's Deployments and StatefulSets: those that are desired, or if nothing
+	// is, those that are not gone yet.
 	Replicas, ReadyReplicas int32
 	// Corrected counts repairs since the process started; LastDrift is the last one's time.
 	Corrected int
@@ -77,6 +80,7 @@ func (e *Engine) State(name string, now time.Time) AppState {
 	s := AppState{Name: name, Suspended: a.Suspended}
 	held := map[string]*HeldPrune{}
 	awaited := map[string]string{} // by commit, in words
+	var left live.View             // the replicas of what is not gone yet
 	for o := range a.entries {
 		s.Corrected += o.corrected
 		if o.lastDrift.After(s.LastDrift) {
@@ -84,6 +88,13 @@ func (e *Engine) State(name string, now time.Time) AppState {
 		}
 		if e.orphan(o) {
 			s.Orphans++
+			if e.stays(o) {
+				s.Stay++
+			}
+			if o.live != nil {
+				left.Replicas += o.live.Replicas
+				left.ReadyReplicas += o.live.ReadyReplicas
+			}
 			why := o.wait
 			if o.awaits {
 				if awaited[o.rec.Orphaned] == "" {
@@ -114,6 +125,9 @@ func (e *Engine) State(name string, now time.Time) AppState {
 		default:
 			s.Current++
 		}
+	}
+	if s.Objects == 0 {
+		s.Replicas, s.ReadyReplicas = left.Replicas, left.ReadyReplicas
 	}
 	s.Errors = append(s.Errors, a.Invalid...)
 	s.Failed += len(a.Invalid)
@@ -222,6 +236,21 @@ func (a *appEntry) healthTimeout() time.Duration {
 		return fleet.Health{}.TimeoutOrDefault()
 	}
 	return a.HealthTimeout
+}
+
+// Present lists the apps of which something is here or is to be: objects that are desired, or in the inventory and
+// not of a kind that stays.
+func (e *Engine) Present() map[string]bool {
+	apps := make(map[string]bool, len(e.apps))
+	for name, a := range e.apps {
+		for o := range a.entries {
+			if o.desired != nil || o.rec != nil && !e.stays(o) {
+				apps[name] = true
+				break
+			}
+		}
+	}
+	return apps
 }
 
 // AppsOf lists the apps that have objects of a kind.

@@ -58,9 +58,13 @@ func (t target) get(ctx context.Context, whole bool) ([]byte, error) {
 }
 
 // delete deletes the object if its UID is that one still. It tells whether the object is gone; if
-// not, it waits for its finalizers.
-func (t target) delete(ctx context.Context, uid types.UID) (gone bool, err error) {
+// not, it waits for its finalizers. With foreground that takes until all that the object owns is gone, such as
+// the Pods of a Deployment.
+func (t target) delete(ctx context.Context, uid types.UID, foreground bool) (gone bool, err error) {
 	policy := metav1.DeletePropagationBackground
+	if foreground {
+		policy = metav1.DeletePropagationForeground
+	}
 	body, err := json.Marshal(metav1.DeleteOptions{
 		TypeMeta:          metav1.TypeMeta{APIVersion: "v1", Kind: "DeleteOptions"},
 		Preconditions:     &metav1.Preconditions{UID: &uid},

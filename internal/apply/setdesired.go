@@ -103,7 +103,7 @@ func same(a, b App) bool {
 
 // samePolicy compares what holds for every object of an app.
 func samePolicy(a, b App) bool {
-	return a.Suspended == b.Suspended && a.Unknown == b.Unknown && a.Drift.Mode == b.Drift.Mode && sameIgnore(a.Ignore, b.Ignore)
+	return a.Suspended == b.Suspended && a.Exclusive == b.Exclusive && a.Unknown == b.Unknown && a.Drift.Mode == b.Drift.Mode && sameIgnore(a.Ignore, b.Ignore)
 }
 
 func sameIgnore(a, b map[object.ObjMetadata][]string) bool {

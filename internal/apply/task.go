@@ -61,6 +61,9 @@ type Task struct {
 	// SameAs are the live UIDs of desired objects: an orphan that is one of them under another API
 	// group is not deleted.
 	SameAs map[types.UID]bool
+	// Last is set on a prune of what others wait to see gone: the object goes only after all that it owns, and is
+	// not let go of while it may run something.
+	Last bool
 	// Absent is set on a prune of what is believed to be gone: if it is there after all, it stays.
 	Absent bool
 

@@ -251,7 +251,7 @@ func (w *world) do(task Task) Result {
 		w.log = append(w.log, "apply "+task.ID.Name+"="+strings.Split(o.hash, "-")[0])
 	case o == nil:
 		r.Outcome = Pruned
-	case o.instance != instance || keeps(o.annotations) != "" || task.SameAs[types.UID(o.uid)]:
+	case o.instance != instance || Keeps(o.annotations) != "" || task.SameAs[types.UID(o.uid)]:
 		w.log = append(w.log, "release "+task.ID.Name)
 		r.Outcome = Released
 	case task.Absent:

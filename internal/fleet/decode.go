@@ -33,12 +33,12 @@ type document interface {
 func decode(data []byte, doc document) *report {
 	r := &report{lines: map[string]int{}}
 	if len(data) > maxFileSize {
-		r.failAt(0, "", "is larger than %d bytes", maxFileSize)
+		r.add(Unreadable, 0, "", "is larger than %d bytes", maxFileSize)
 		return r
 	}
 	root, err := parse(data)
 	if err != nil {
-		r.failAt(syntaxLine(err), "", "%s", syntaxMessage(err))
+		r.add(Unreadable, syntaxLine(err), "", "%s", syntaxMessage(err))
 		return r
 	}
 	d := &decoder{report: r, budget: maxNodes}
@@ -117,7 +117,7 @@ func (d *decoder) isKind(root *yaml.Node, doc document) bool {
 		node := lookup(root, want.key)
 		switch {
 		case node == nil:
-			d.failAt(root.Line, want.key, "is missing, must be %s", want.value)
+			d.add(MissingField, root.Line, want.key, "is missing, must be %s", want.value)
 			ok = false
 		case node.Kind != yaml.ScalarNode || node.Value != want.value:
 			d.failAt(node.Line, want.key, "must be %s, is %s", want.value, quote(node.Value))

@@ -34,7 +34,15 @@ func (p Prune) MinObjectsOrDefault() int {
 	return *p.MinObjects
 }
 
-// GateOrDefault is how the app leaves a cluster.
+// Gate is how the app leaves a cluster. The app of a cluster's own folder has nowhere else to go, and goes at once.
+func (a *App) Gate() Gate {
+	if a.Implicit {
+		return NoGate
+	}
+	return a.Spec.Failover.GateOrDefault()
+}
+
+// GateOrDefault is how an app that may run elsewhere leaves a cluster.
 func (f Failover) GateOrDefault() Gate {
 	if f.Gate == "" {
 		return TakeoverHealthy

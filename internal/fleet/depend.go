@@ -4,17 +4,21 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/holdfast-dev/holdfast/internal/spell"
 )
 
 // dependencies reports a dependsOn that names no app, and cycles. The apps stay in the fleet: they
 // are placed and healed, and only the adoption of new content waits, for ever or until it is mended.
 func (l *loader) dependencies() {
 	byName := map[string]*foundApp{}
+	var names []string
 	nameless := false
 	for i := range l.found {
 		f := &l.found[i]
 		nameless = nameless || f.app.Name == ""
 		byName[f.app.Name] = f
+		names = append(names, f.app.Name)
 	}
 	for i := range l.found {
 		f := &l.found[i]
@@ -24,16 +28,16 @@ func (l *loader) dependencies() {
 		for j, name := range f.app.Spec.DependsOn {
 			// A file whose name cannot be read may be the one that is meant.
 			if byName[name] == nil && !nameless {
-				l.dependProblem(f, j, "there is no app %q", name)
+				l.dependProblem(f, j, UnknownApp, "there is no app %q%s", name, spell.DidYouMean(name, names))
 			}
 		}
 	}
 	l.cycles(byName)
 }
 
-func (l *loader) dependProblem(f *foundApp, index int, format string, args ...any) {
+func (l *loader) dependProblem(f *foundApp, index int, fault Fault, format string, args ...any) {
 	r := &report{lines: f.lines}
-	r.fail(fmt.Sprintf("spec.dependsOn[%d]", index), format, args...)
+	r.failAs(fault, fmt.Sprintf("spec.dependsOn[%d]", index), format, args...)
 	l.fleet.Problems = append(l.fleet.Problems, r.problems(f.path, KindApp, f.app.Name)...)
 }
 
@@ -72,6 +76,6 @@ func (l *loader) cycle(byName map[string]*foundApp, members []string) {
 		f := byName[name]
 		round := slices.Concat(members[i:], members[:i], []string{name})
 		next := slices.Index(f.app.Spec.DependsOn, round[1])
-		l.dependProblem(f, next, "the apps depend on each other: %s", strings.Join(round, " -> "))
+		l.dependProblem(f, next, DependencyCycle, "the apps depend on each other: %s", strings.Join(round, " -> "))
 	}
 }

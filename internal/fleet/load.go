@@ -67,7 +67,7 @@ func (l *loader) load() (*Fleet, error) {
 			l.fleet.Settings = *d.settings
 		case "fleet.yml":
 			// To pass over it would be to pass over a drain.
-			d.problems = []Problem{{Path: entry.Name, Message: "must be named " + settingsFile, Kind: KindFleet}}
+			d.problems = []Problem{{Path: entry.Name, Message: "must be named " + settingsFile, Kind: KindFleet, Fault: Misplaced}}
 		case clustersDir:
 			if err = folder(entry); err == nil {
 				d, err = l.memo.once(clustersDir, entry.Hash, l.clusters)
@@ -93,6 +93,16 @@ func (l *loader) load() (*Fleet, error) {
 	l.uniqueNames()
 	l.dependencies()
 	return l.finish()
+}
+
+// AcceptHistory reads which lost commit the fleet that t declares acknowledges; "" is none. It is what
+// gitsource.Options.AcceptHistory is to answer, of a branch that was rewritten.
+func AcceptHistory(t tree.Tree) (string, error) {
+	f, err := Load(t)
+	if err != nil {
+		return "", err
+	}
+	return f.Settings.Spec.AcceptHistory, nil
 }
 
 // ParseSettings decodes the content of a fleet.yaml as Load does. All that is wrong with it is in a
@@ -121,7 +131,7 @@ func (l *loader) file(file string, entry tree.Entry, declare func(decode func(do
 	failed := func(format string, args ...any) declared {
 		d := declare(func(document) *report {
 			r := &report{}
-			r.failAt(0, "", format, args...)
+			r.add(Unreadable, 0, "", format, args...)
 			return r
 		})
 		d.passing = true
@@ -152,7 +162,7 @@ func (l *loader) file(file string, entry tree.Entry, declare func(decode func(do
 func (r *report) problems(file, kind, name string) []Problem {
 	var ps []Problem
 	for _, issue := range r.issues {
-		ps = append(ps, Problem{Path: file, Line: issue.line, Message: issue.message, Kind: kind, Name: name})
+		ps = append(ps, Problem{Path: file, Line: issue.line, Message: issue.message, Kind: kind, Name: name, Fault: issue.fault})
 	}
 	return ps
 }
@@ -241,7 +251,7 @@ func (l *loader) cluster(dir, name string) (declared, error) {
 }
 
 func clusterProblem(file, name, message string) declared {
-	return declared{problems: []Problem{{Path: file, Message: message, Kind: KindCluster, Name: name}}}
+	return declared{problems: []Problem{{Path: file, Message: message, Kind: KindCluster, Name: name, Fault: Misplaced}}}
 }
 
 // apps loads every app.yaml in and below a folder, in apps' own folders too. Links to folders are not
@@ -323,7 +333,7 @@ func (l *loader) uniqueNames() {
 			f := &l.found[i]
 			f.bad = true
 			r := &report{lines: f.lines}
-			r.fail("metadata.name", "the name %s is also that of %s", quote(name), where)
+			r.failAs(NameTaken, "metadata.name", "the name %s is also that of %s", quote(name), where)
 			l.fleet.Problems = append(l.fleet.Problems, r.problems(f.path, KindApp, name)...)
 		}
 	}

@@ -234,6 +234,13 @@ func TestLoadProblems(t *testing.T) {
 			apps:     []string{"a", "b"},
 		},
 		{
+			name: "a dependency that was meant to be another",
+			archive: "-- apps/a/app.yaml --\n" + app + "metadata: {name: a}\nspec:\n  dependsOn: [databse]\n" +
+				"-- apps/b/app.yaml --\n" + app + "metadata: {name: database}\n",
+			problems: []string{`apps/a/app.yaml:5: spec.dependsOn[0]: there is no app "databse" (did you mean "database"?)`},
+			apps:     []string{"a", "database"},
+		},
+		{
 			name: "a dependency whose file is broken is unknown, not absent",
 			archive: "-- apps/a/app.yaml --\n" + app + "metadata: {name: a}\nspec: {dependsOn: [b]}\n" +
 				"-- apps/b/app.yaml --\n" + app + "metadata: {name: b}\nspec: {nosuchfield: 1}\n",
@@ -272,6 +279,36 @@ func TestLoadProblems(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestFaults holds every Problem to a sort of mistake.
+func TestFaults(t *testing.T) {
+	const app, cluster = header + "kind: App\n", header + "kind: Cluster\n"
+	for _, test := range []struct {
+		archive string
+		want    []Fault
+	}{
+		{"-- apps/a/app.yaml --\nspec: [\n", []Fault{Unreadable}},
+		{"-- apps/a/app.yaml --\n" + app + "metadata: {name: a}\n---\n" + app, []Fault{Unreadable}},
+		{"-- apps/a/app.yaml --\n" + strings.Repeat("#", maxFileSize+1), []Fault{Unreadable}},
+		{"-- clusters/x/cluster.yml --\n" + cluster + "metadata: {name: x}\n", []Fault{Misplaced}},
+		{"-- apps/a/app.yaml --\n" + app + "metadata: {name: a}\nspec: {placment: {}}\n", []Fault{UnknownField}},
+		{"-- apps/a/app.yaml --\n" + app + "spec: {replicas: {}}\n", []Fault{MissingField, MissingField}},
+		{"-- apps/a/app.yaml --\nmetadata: {name: a}\n", []Fault{MissingField, MissingField}},
+		{"-- apps/a/app.yaml --\n" + app + "metadata: {name: a}\nspec: {suspend: 1, namespace: A}\n", []Fault{InvalidValue, InvalidValue}},
+		{"-- apps/a/app.yaml --\n" + app + "metadata: {name: a}\n-- apps/b/app.yaml --\n" + app + "metadata: {name: a}\n", []Fault{NameTaken, NameTaken}},
+		{"-- apps/a/app.yaml --\n" + app + "metadata: {name: a}\nspec: {dependsOn: [b]}\n", []Fault{UnknownApp}},
+		{"-- apps/a/app.yaml --\n" + app + "metadata: {name: a}\nspec: {dependsOn: [b]}\n-- apps/b/app.yaml --\n" + app + "metadata: {name: b}\nspec: {dependsOn: [a]}\n",
+			[]Fault{DependencyCycle, DependencyCycle}},
+	} {
+		var got []Fault
+		for _, p := range load(t, test.archive).Problems {
+			got = append(got, p.Fault)
+		}
+		if diff := cmp.Diff(test.want, got); diff != "" {
+			t.Errorf("%.80q (-want +got):\n%s", test.archive, diff)
+		}
 	}
 }
 

@@ -56,3 +56,10 @@ func (a *App) WaveOf(clusterLabels map[string]string) int {
 	}
 	return len(a.Spec.Rollout.Waves)
 }
+
+// Leaves tells whether an app that is not placed on a cluster goes from there by failover: it is placed on
+// others, or everything is to leave the cluster. Such deletions are not the business of the brake.
+func (f *Fleet) Leaves(c *Cluster, placed Placed) bool {
+	_, drained := f.Drained(c)
+	return drained || c.State() != Active || len(placed.Clusters) > 0
+}

@@ -20,7 +20,24 @@ type Problem struct {
 	Kind string
 	// Name is the app's name, "" if it could not be read, or the name of the cluster's folder.
 	Name string
+	// Fault says what sort of mistake it is.
+	Fault Fault
 }
+
+// Fault is a sort of mistake in a fleet file, for who groups Problems.
+type Fault string
+
+// The sorts of mistakes.
+const (
+	Unreadable      Fault = "unreadable"       // the file cannot be read, or is not one YAML document
+	Misplaced       Fault = "misplaced-file"   // a name or a link under which the file is not looked for
+	UnknownField    Fault = "unknown-field"    // a field that the kind does not have
+	MissingField    Fault = "missing-field"    // a field that the kind must have
+	InvalidValue    Fault = "invalid-value"    // a wrong type, or a value that is not allowed
+	NameTaken       Fault = "name-taken"       // an app's name that another app has
+	UnknownApp      Fault = "unknown-app"      // a dependsOn that names no app
+	DependencyCycle Fault = "dependency-cycle" // apps that depend on each other
+)
 
 // String has the form of a compiler's message: apps/web/app.yaml:12: spec.placment: unknown field.
 func (p Problem) String() string {

@@ -12,6 +12,7 @@ type issue struct {
 	field   string // its path, "" for the whole file
 	line    int
 	message string
+	fault   Fault
 }
 
 // report collects what is wrong with one file, and remembers on which line each field stands.
@@ -22,9 +23,14 @@ type report struct {
 	wrong map[string]bool
 }
 
-// fail records what is wrong with the field at that path. The line is the field's, or that of the
+// fail records what is wrong with the value of the field at that path. The line is the field's, or that of the
 // nearest field around it.
 func (r *report) fail(field, format string, args ...any) {
+	r.failAs(InvalidValue, field, format, args...)
+}
+
+// failAs is fail for another sort of mistake.
+func (r *report) failAs(fault Fault, field, format string, args ...any) {
 	line := 0
 	for at := field; at != ""; at = parent(at) {
 		if r.wrong[at] {
@@ -34,10 +40,14 @@ func (r *report) fail(field, format string, args ...any) {
 			line = r.lines[at]
 		}
 	}
-	r.failAt(line, field, format, args...)
+	r.add(fault, line, field, format, args...)
 }
 
 func (r *report) failAt(line int, field, format string, args ...any) {
+	r.add(InvalidValue, line, field, format, args...)
+}
+
+func (r *report) add(fault Fault, line int, field, format string, args ...any) {
 	if len(r.issues) >= maxIssues {
 		return
 	}
@@ -45,7 +55,7 @@ func (r *report) failAt(line int, field, format string, args ...any) {
 	if field != "" {
 		message = field + ": " + message
 	}
-	r.issues = append(r.issues, issue{field: field, line: line, message: message})
+	r.issues = append(r.issues, issue{field: field, line: line, message: message, fault: fault})
 }
 
 // judgeValues ends one check and begins the next: a field that is wrong already is not judged again.

@@ -98,7 +98,7 @@ func (d *decoder) structure(field string, n *yaml.Node, v reflect.Value) {
 		at := join(field, key.Value)
 		info, ok := known[key.Value]
 		if !ok {
-			d.failAt(key.Line, at, "unknown field%s", spell.DidYouMean(key.Value, slices.Sorted(maps.Keys(known))))
+			d.add(UnknownField, key.Line, at, "unknown field%s", spell.DidYouMean(key.Value, slices.Sorted(maps.Keys(known))))
 			continue
 		}
 		seen[key.Value] = true
@@ -111,7 +111,7 @@ func (d *decoder) structure(field string, n *yaml.Node, v reflect.Value) {
 	}
 	for _, name := range required(v.Type()) {
 		if !seen[name] {
-			d.fail(join(field, name), "is missing")
+			d.failAs(MissingField, join(field, name), "is missing")
 		}
 	}
 	if selector && len(d.issues) == before {

@@ -1,7 +1,6 @@
 package gate
 
 import (
-	"fmt"
 	"slices"
 	"time"
 
@@ -52,8 +51,10 @@ func Adopt(in Input, c Content) Adoption {
 	}
 	if held != nil && target == "" && c.Revision == "" && !c.Unknown {
 		// There is nothing to keep, and a cluster that takes over must have some content.
-		if in.Unread {
-			return Adoption{Held: &Held{held.Gate, "is new here, and first asks the others which revision they have proven"}}
+		if !in.asked("") {
+			ask := in.asking(held.Gate, nil, "is new here, and first asks the others which revision they have proven")
+			ask.Asks.All, ask.Pending = true, true
+			return Adoption{Held: ask}
 		}
 		if target = in.newestProven(c.Usable); target == in.Head {
 			held = nil
@@ -85,7 +86,7 @@ func (in *Input) frozen(c Content) *Held {
 	if c.Unknown {
 		why += " (what was adopted before is not known, so its objects stay as they are)"
 	}
-	return &Held{status.GateFreeze, why}
+	return in.asking(status.GateFreeze, nil, "%s", why)
 }
 
 // depends holds content while an app that it needs is not Ready here at the same revision.
@@ -96,7 +97,7 @@ func (in *Input) depends(c Content, revision string) *Held {
 	}
 	d := in.App.Spec.DependsOn[i]
 	if !c.Placed(d) {
-		return &Held{status.GateDependsOn, fmt.Sprintf("depends on app %q, which is not placed on this cluster", d)}
+		return in.asking(status.GateDependsOn, nil, "depends on app %q, which is not placed on this cluster", d)
 	}
-	return &Held{status.GateDependsOn, fmt.Sprintf("waits for app %q to be Ready at commit %s", d, short(revision))}
+	return in.asking(status.GateDependsOn, nil, "waits for app %q to be Ready at commit %s", d, short(revision))
 }

@@ -92,7 +92,7 @@ func TestAdopt(t *testing.T) {
 			take: "c2", gate: status.GateFreeze, held: "quarter end"},
 		{name: "the first adoption where nobody has proven anything", now: first, take: "c3",
 			change: []func(*Input){freeze, never("c"), others("a", proven("", "c3", false))}},
-		{name: "the first adoption asks first", now: first, change: []func(*Input){never("a"), func(in *Input) { in.Unread = true }},
+		{name: "the first adoption asks first", now: first, change: []func(*Input){never("a"), unasked},
 			gate: status.GateWave, held: "first asks the others"},
 		{name: "the first adoption at a revision that does not know this cluster", now: first, take: "c3",
 			change: []func(*Input){never("a"), others("c", proven("c0", "c1", true))}},

@@ -1,7 +1,6 @@
 package gate
 
 import (
-	"fmt"
 	"slices"
 
 	"github.com/holdfast-dev/holdfast/internal/fleet"
@@ -38,7 +37,7 @@ func Enforce(in Input, now Enforced) Placement {
 	}
 	next := in.wanted()
 	held := (*Held)(nil)
-	switch in.App.Spec.Failover.GateOrDefault() {
+	switch in.App.Gate() {
 	case fleet.Exclusive:
 		next, held = in.exclusive(now, next)
 	case fleet.TakeoverHealthy:
@@ -50,15 +49,41 @@ func Enforce(in Input, now Enforced) Placement {
 	return Placement{Enforced: next, Commit: in.Head, Held: held}
 }
 
+// Unchanged tells whether what is enforced of an app on a cluster is just what head wants, so that no gate need be asked.
+func Unchanged(cluster string, app *fleet.App, placed fleet.Placed, now Enforced) bool {
+	_, here := slices.BinarySearch(placed.Clusters, cluster)
+	switch {
+	case now.Unknown || now.Placed != here:
+		return false
+	case !here:
+		return true
+	case placed.Replicas == nil:
+		return now.Share == nil && (now.Present || app.Gate() != fleet.Exclusive)
+	}
+	return now.Share != nil && *now.Share == placed.Replicas[cluster] && (now.Present || app.Gate() != fleet.Exclusive)
+}
+
 // Keep is what stays enforced while head decides nothing about the app here: it cannot be used, where the
 // app is placed is unknown, or this cluster is gone from it. Only a start of an Exclusive app that has
 // not begun does not begin any more, since the report at head says that nothing is there. app is the
 // last known definition.
 func Keep(app *fleet.App, now Enforced) Enforced {
-	if app.Spec.Failover.GateOrDefault() == fleet.Exclusive && !now.Present && !now.Unknown {
+	if app.Gate() == fleet.Exclusive && !now.Present && !now.Unknown {
 		return Enforced{}
 	}
 	return now
+}
+
+// Follow holds an app that is to leave the cluster while others that depend on it are still here, whatever keeps
+// them: they would serve without what they need. next is what may be enforced otherwise. It is not asked for an Exclusive
+// app, which others wait to see gone, nor for a forced drain.
+func Follow(in Input, now Enforced, next Placement, dependents []string) Placement {
+	if next.Placed || next.Unknown || !now.Placed || len(dependents) == 0 || in.App.Gate() == fleet.Exclusive || in.forced() {
+		return next
+	}
+	next.Enforced = in.kept(now)
+	next.Held = in.asking(status.GateDependsOn, nil, "keeps running here while %s does, which depends on it. %s", list(dependents), in.leaveAnyway())
+	return next
 }
 
 // wanted is the placement of head.
@@ -91,7 +116,7 @@ func (in *Input) placedOn(cluster string) bool {
 
 // nowhere holds an app that would be left without any cluster.
 func (in *Input) nowhere(gate status.Gate) *Held {
-	return &Held{gate, fmt.Sprintf("keeps running here, since no cluster is left to take it over: %s. %s", in.Placed.Short, in.leaveAnyway())}
+	return in.asking(gate, nil, "keeps running here, since no cluster is left to take it over: %s. %s", in.Placed.Short, in.leaveAnyway())
 }
 
 // leaveAnyway names the way out of a hold that keeps an app on this cluster.

@@ -31,9 +31,17 @@ func (in *Input) exclusive(now, want Enforced) (Enforced, *Held) {
 	return want, nil
 }
 
-// occupied holds while another cluster may have the app, or may start it at a commit before head.
+// occupied holds while another cluster may have the app, or may start it at a commit before head. Nobody has to
+// be asked if no commit ever placed it on another. Else a report that was not read may be that of a cluster
+// that has left Git.
 func (in *Input) occupied() *Held {
+	if in.NotPlaced != nil && in.NotPlaced("", "") {
+		return nil
+	}
 	var waits []string
+	if in.Unread {
+		waits = append(waits, in.unread())
+	}
 	for _, cluster := range in.holders() {
 		if why := in.holding(cluster); why != "" {
 			waits = append(waits, why)
@@ -42,9 +50,19 @@ func (in *Input) occupied() *Held {
 	if len(waits) == 0 {
 		return nil
 	}
-	return &Held{status.GateExclusive, fmt.Sprintf(
+	held := in.asking(status.GateExclusive, nil,
 		"does not start here before every other cluster has reported it gone at commit %s or later: %s. "+
-			"If a cluster is dead, and only then, set its state: Lost in clusters/<name>/cluster.yaml", short(in.Head), list(waits))}
+			"If a cluster is dead, and only then, set its state: Lost in clusters/<name>/cluster.yaml", short(in.Head), list(waits))
+	held.Asks.All, held.Pending = true, !in.asked("")
+	return held
+}
+
+// unread says why it is not known which clusters there are.
+func (in *Input) unread() string {
+	if in.Trouble != "" {
+		return fmt.Sprintf("status reports cannot be read (%s)", in.Trouble)
+	}
+	return "status reports have not been read yet"
 }
 
 // holders are all other clusters that may have the app: those of Git, those whose file cannot be read
@@ -92,7 +110,7 @@ func (in *Input) holding(cluster string) string {
 	}
 	switch {
 	case o.Report == nil:
-		return o.missing(cluster)
+		return in.missing(cluster)
 	case app == nil:
 		return fmt.Sprintf("%s says nothing about it in its report of %s", cluster, stamp(o.Report.Time))
 	default:

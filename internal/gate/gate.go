@@ -24,14 +24,20 @@ type Input struct {
 	// Others is what is known of the other clusters, by name, of those that Git does not declare (any
 	// more) too. One that is missing has never been heard of.
 	Others map[string]Observed
-	// Unread is set until the status bus has been asked for the first time, answered or not: then
-	// Others is empty because nobody looked.
+	// Asked tells whether the status bus has been asked for a cluster's report, answered or not; "" is all
+	// reports that there are. Of one that was not asked for, Others knows nothing because nobody looked. nil
+	// is yes.
+	Asked func(cluster string) bool
+	// Unread is set until the reports of all clusters have been read once: before, others than those in
+	// Others may exist.
 	Unread bool
+	// Trouble says why reports cannot be read at present, "" if they can.
+	Trouble string
 	// Descends tells whether a commit is known to be, or to descend from, another. What is not known
 	// is false: a commit that has not been fetched yet descends from nothing.
 	Descends func(commit, ancestor string) bool
-	// NotPlaced tells whether it is known that the app was not placed on a cluster at any commit from
-	// since ("" for the very first) to head. What is not known is false; nil knows nothing.
+	// NotPlaced tells whether it is known that the app was not placed on a cluster ("" for any but this one)
+	// at any commit from since ("" for the very first) to head. What is not known is false; nil knows nothing.
 	NotPlaced func(cluster, since string) bool
 }
 
@@ -51,6 +57,31 @@ type Observed struct {
 type Held struct {
 	Gate   status.Gate
 	Reason string
+	// Asks are the clusters whose reports may open the gate.
+	Asks Asks
+	// Pending is set while some of them have not been asked for: whether the gate holds is known once they
+	// have been.
+	Pending bool
+}
+
+// Asks names clusters whose reports are waited for.
+type Asks struct {
+	Clusters []string
+	// All is all that there are, those that Git does not declare too.
+	All bool
+}
+
+// And is what two gates ask for.
+func (a Asks) And(b Asks) Asks {
+	if a.All || b.All {
+		return Asks{All: true}
+	}
+	if len(b.Clusters) == 0 {
+		return a
+	}
+	all := slices.Concat(a.Clusters, b.Clusters)
+	slices.Sort(all)
+	return Asks{Clusters: slices.Compact(all)}
 }
 
 // app finds what a cluster reported about the app, nil if nothing.
@@ -65,17 +96,37 @@ func (o Observed) app(name string) *status.App {
 	return &o.Report.Apps[i]
 }
 
-// missing says why there is no report to go by.
-func (o Observed) missing(cluster string) string {
-	if o.Problem != "" {
+// missing says why there is no report of a cluster to go by.
+func (in *Input) missing(cluster string) string {
+	o := in.Others[cluster]
+	switch {
+	case o.Problem != "":
 		return fmt.Sprintf("the status of %s cannot be used: %s", cluster, o.Problem)
+	case !in.asked(cluster):
+		return cluster + " has not been asked yet"
+	case in.Trouble != "":
+		return fmt.Sprintf("nothing is known of %s, since status reports cannot be read (%s)", cluster, in.Trouble)
 	}
 	return cluster + " has never reported"
 }
 
+func (in *Input) asked(cluster string) bool { return in.Asked == nil || in.Asked(cluster) }
+
+// asking is a hold that reports of these clusters may end.
+func (in *Input) asking(gate status.Gate, clusters []string, format string, args ...any) *Held {
+	return &Held{
+		Gate: gate, Reason: fmt.Sprintf(format, args...), Asks: Asks{Clusters: clusters},
+		Pending: slices.ContainsFunc(clusters, func(c string) bool { return !in.asked(c) }),
+	}
+}
+
 // silent says since when a cluster has not been heard of.
-func (o Observed) silent(cluster string) string {
-	return fmt.Sprintf("%s is silent since its report of %s", cluster, stamp(o.Report.Time))
+func (in *Input) silent(cluster string) string {
+	text := fmt.Sprintf("%s is silent since its report of %s", cluster, stamp(in.Others[cluster].Report.Time))
+	if in.Trouble != "" {
+		text += fmt.Sprintf(", and status reports cannot be read (%s)", in.Trouble)
+	}
+	return text
 }
 
 // reached tells whether a commit is known to be head or to descend from it.

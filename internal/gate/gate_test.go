@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -70,6 +71,11 @@ func undrained(in *Input)                         { in.Fleet.Settings.Spec.Drain
 func totalOf(n int32) func(*Input)                { return func(in *Input) { in.App.Spec.Replicas.Total = n } }
 func undivided(in *Input)                         { in.App.Spec.Replicas = nil }
 
+// unasked is before the status bus has been asked for anything, unread before it has ever answered.
+func unasked(in *Input) { in.Asked, in.Unread = func(string) bool { return false }, true }
+func unread(in *Input)  { in.Unread = true }
+func broken(in *Input)  { in.Trouble = "the server is away" }
+
 func share(n int32) Enforced { return Enforced{Placed: true, Share: &n} }
 
 func TestTakeoverHealthy(t *testing.T) {
@@ -109,6 +115,12 @@ func TestTakeoverHealthy(t *testing.T) {
 			change: []func(*Input){others("b", func() Observed { o := told("c2", 3); o.Fresh = false; return o }())},
 			held:   "b is silent since its report of 2026-11-01T12:00:00Z"},
 		{name: "one never reported", now: share(2), change: []func(*Input){never("b")}, held: "b has never reported", placed: true, share: 2},
+		{name: "nobody has been asked", now: share(2), change: []func(*Input){never("b"), unasked}, held: "b has not been asked yet", placed: true, share: 2},
+		{name: "one never reported, and nothing can be read", now: share(2), change: []func(*Input){never("b"), broken},
+			held: "nothing is known of b, since status reports cannot be read (the server is away)", placed: true, share: 2},
+		{name: "one is silent, and nothing can be read", now: share(2), placed: true, share: 2,
+			change: []func(*Input){broken, others("b", func() Observed { o := told("c2", 3); o.Fresh = false; return o }())},
+			held:   "and status reports cannot be read (the server is away)"},
 		{name: "one reports what cannot be trusted", now: share(2), placed: true, share: 2,
 			change: []func(*Input){others("b", func() Observed { o := told("c2", 3); o.Problem = "it is dated tomorrow"; return o }())},
 			held:   "the status of b cannot be used: it is dated tomorrow"},
@@ -154,7 +166,9 @@ func TestTakeoverHealthy(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			p := Enforce(input(t, tt.change...), tt.now)
+			in := input(t, tt.change...)
+			p := Enforce(in, tt.now)
+			checkUnchanged(t, in, tt.now, p)
 			checkHeld(t, p.Held, status.GateTakeoverHealthy, tt.held)
 			got := int32(-1)
 			if p.Share != nil {
@@ -164,6 +178,18 @@ func TestTakeoverHealthy(t *testing.T) {
 				t.Errorf("placed %v, share %d, unknown %v, commit %s", p.Placed, got, p.Unknown, p.Commit)
 			}
 		})
+	}
+}
+
+// checkUnchanged fails if Unchanged says that no gate need be asked, and the gates say something else.
+func checkUnchanged(t *testing.T, in Input, now Enforced, p Placement) {
+	t.Helper()
+	if _, declared := in.Fleet.Cluster(in.Cluster); !declared || !Unchanged(in.Cluster, in.App, in.Placed, now) {
+		return
+	}
+	same := p.Placed == now.Placed && (p.Share == nil) == (now.Share == nil) && (now.Share == nil || *p.Share == *now.Share)
+	if p.Held != nil || !same || p.Unknown || p.Commit != in.Head {
+		t.Errorf("unchanged, and yet %+v", p)
 	}
 }
 
@@ -223,6 +249,9 @@ func TestExclusive(t *testing.T) {
 		{name: "one is silent, and no commit since has placed it there", change: []func(*Input){others("b", silent(gone("c0"))), history("b@c0")}, placed: true},
 		{name: "one is silent, and it had the app", change: []func(*Input){others("b", silent(told("c0", 1))), history("b@c0")}, held: "b reported on"},
 		{name: "one never reported, and no commit ever placed it there", change: []func(*Input){never("b"), history("b@")}, placed: true},
+		{name: "nothing has been read: one that has left Git may have it", change: []func(*Input){unread}, held: "status reports have not been read yet"},
+		{name: "nothing can be read", change: []func(*Input){unread, broken}, held: "status reports cannot be read (the server is away)"},
+		{name: "nothing has been read, and no other cluster ever had it", change: []func(*Input){unasked, never("a"), never("b"), history("@")}, placed: true},
 		{name: "one has seen no commit", change: []func(*Input){others("b", Observed{Fresh: true, Report: &status.Report{Time: simTime}}), history("b@")}, held: "b says nothing"},
 		{name: "one is dead and Lost in Git", change: []func(*Input){others("a", silent(told("c0", 1))), state("a", fleet.Lost)}, placed: true},
 		{name: "one is dead and Drained in Git", change: []func(*Input){others("a", silent(told("c0", 1))), state("a", fleet.Drained)}, held: "set its state: Lost"},
@@ -250,9 +279,61 @@ func TestExclusive(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			in := input(t, append([]func(*Input){taker}, tt.change...)...)
 			p := Enforce(in, tt.now)
+			checkUnchanged(t, in, tt.now, p)
 			checkHeld(t, p.Held, status.GateExclusive, tt.held)
 			if p.Placed != tt.placed || p.Commit != "c2" {
 				t.Errorf("placed %v, commit %s", p.Placed, p.Commit)
+			}
+		})
+	}
+}
+
+// A gate says whom it waits for, so that nobody else's report is read; and that it may not hold at all, as long as it
+// has not looked.
+func TestWhomAGateAsks(t *testing.T) {
+	exclusive := func(in *Input) {
+		one := 1
+		in.Cluster, in.App.Spec.Failover.Gate, in.App.Spec.Placement.Clusters = "c", fleet.Exclusive, &one
+		in.App.Spec.Placement.Prefer = []fleet.Selector{byName("c")}
+		in.Others = nil
+	}
+	waves := func(in *Input) {
+		undrained(in)
+		in.Cluster = "c"
+		in.App.Spec.Rollout.Waves = []fleet.Wave{{ClusterSelector: byName("b")}}
+		in.Others = nil
+	}
+	enforce := func(in Input) *Held { return Enforce(in, share(2)).Held }
+	adopt := func(revision string) func(in Input) *Held {
+		return func(in Input) *Held {
+			return Adopt(in, Content{Revision: revision, Head: "new", Usable: func(string) bool { return true }}).Held
+		}
+	}
+	onlyB := func(in *Input) { in.Asked = func(c string) bool { return c == "b" } }
+	tests := []struct {
+		name    string
+		change  []func(*Input)
+		decide  func(Input) *Held
+		asks    Asks
+		pending bool
+	}{
+		{name: "a takeover: those of head's placement", change: []func(*Input){never("b")}, decide: enforce, asks: Asks{Clusters: []string{"b", "c"}}},
+		{name: "a takeover, one of them not asked", change: []func(*Input){never("b"), onlyB}, decide: enforce, asks: Asks{Clusters: []string{"b", "c"}}, pending: true},
+		{name: "a takeover by nobody", change: []func(*Input){func(in *Input) { in.Fleet.Settings.Spec.Drain[0].ClusterSelector = fleet.Selector{} }, unasked}, decide: enforce},
+		{name: "an exclusive start: everybody", change: []func(*Input){exclusive}, decide: enforce, asks: Asks{All: true}},
+		{name: "an exclusive start, not all asked", change: []func(*Input){exclusive, onlyB}, decide: enforce, asks: Asks{All: true}, pending: true},
+		{name: "a wave: those of the waves before", change: []func(*Input){waves}, decide: adopt("c1"), asks: Asks{Clusters: []string{"b"}}},
+		{name: "a wave, not asked", change: []func(*Input){waves, unasked}, decide: adopt("c1"), asks: Asks{Clusters: []string{"b"}}, pending: true},
+		{name: "a first adoption: everybody", change: []func(*Input){waves, onlyB}, decide: adopt(""), asks: Asks{All: true}, pending: true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			held := tt.decide(input(t, tt.change...))
+			if held == nil {
+				t.Fatal("not held")
+			}
+			if held.Asks.All != tt.asks.All || !slices.Equal(held.Asks.Clusters, tt.asks.Clusters) || held.Pending != tt.pending {
+				t.Errorf("asks %+v, pending %v", held.Asks, held.Pending)
 			}
 		})
 	}

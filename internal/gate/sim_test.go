@@ -63,6 +63,8 @@ type world struct {
 	fleets []*fleet.Fleet
 	placed []fleet.Placed
 	memo   map[question]answer
+	// honest is set if nothing is spoiled.
+	honest bool
 }
 
 type question struct {
@@ -172,7 +174,7 @@ func (w *world) build() *world {
 		}
 		w.fleets, w.placed = append(w.fleets, f), append(w.placed, placed)
 	}
-	if w.decide == nil {
+	if w.honest = w.decide == nil && w.mutate == nil; w.decide == nil {
 		w.decide = Enforce
 	}
 	return w
@@ -270,7 +272,9 @@ func (w *world) ask(s *state, c int) answer {
 				from = index(since)
 			}
 			for k := from; k <= a.head; k++ {
-				if slices.Contains(w.placed[k].Clusters, cluster) {
+				if slices.ContainsFunc(w.placed[k].Clusters, func(name string) bool {
+					return name == cluster || cluster == "" && name != simNames[c]
+				}) {
 					return false
 				}
 			}
@@ -294,6 +298,10 @@ func (w *world) ask(s *state, c int) answer {
 		now.Share = &share
 	}
 	p := w.decide(in, now)
+	if _, declared := f.Cluster(simNames[c]); w.honest && declared && Unchanged(simNames[c], in.App, in.Placed, now) &&
+		(p.Held != nil || p.Placed != now.Placed || now.Share != nil && *p.Share != *now.Share) {
+		panic(fmt.Sprintf("nothing changes for %+v, and yet %+v", now, p))
+	}
 	ans := answer{now: decision{at: index(p.Commit), placed: p.Placed}, held: p.Held != nil}
 	switch {
 	case p.Placed && p.Share != nil:

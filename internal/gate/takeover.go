@@ -2,6 +2,7 @@ package gate
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/holdfast-dev/holdfast/internal/status"
@@ -15,11 +16,9 @@ func (in *Input) takeover(now, want Enforced) *Held {
 	if !want.Placed && len(in.Placed.Clusters) == 0 {
 		return in.nowhere(status.GateTakeoverHealthy)
 	}
+	others := slices.DeleteFunc(slices.Clone(in.Placed.Clusters), func(c string) bool { return c == in.Cluster })
 	var waits []string
-	for _, cluster := range in.Placed.Clusters {
-		if cluster == in.Cluster {
-			continue
-		}
+	for _, cluster := range others {
 		if why := in.unready(cluster); why != "" {
 			waits = append(waits, why)
 		}
@@ -34,9 +33,9 @@ func (in *Input) takeover(now, want Enforced) *Held {
 			keeps = fmt.Sprintf("keeps %d replicas here instead of %d", *in.kept(now).Share, *want.Share)
 		}
 	}
-	return &Held{status.GateTakeoverHealthy, fmt.Sprintf(
+	return in.asking(status.GateTakeoverHealthy, others,
 		"%s until the others have taken over: %s. A cluster that is dead is not waited for once its state is Lost in Git. %s",
-		keeps, list(waits), in.leaveAnyway())}
+		keeps, list(waits), in.leaveAnyway())
 }
 
 // gives tells whether the cluster would provide less than it does now.
@@ -68,9 +67,9 @@ func (in *Input) unready(cluster string) string {
 	soak := in.App.Spec.Failover.SoakOrDefault()
 	switch {
 	case o.Report == nil || o.Problem != "":
-		return o.missing(cluster)
+		return in.missing(cluster)
 	case !o.Fresh:
-		return o.silent(cluster)
+		return in.silent(cluster)
 	case app == nil:
 		return fmt.Sprintf("%s does not have the app yet (it has seen commit %s)", cluster, short(o.Report.Commit))
 	case !in.reached(app.Placement):

@@ -38,9 +38,9 @@ func (in *Input) wave(c Content) (revision string, held *Held) {
 		return in.Head, nil
 	}
 	if !c.SoaksUntil.IsZero() && in.awaited() {
-		return "", &Held{status.GateWave, fmt.Sprintf(
+		return "", in.asking(status.GateWave, nil,
 			"lets commit %s soak until %s, for the waves after it; a revert to content that has proven itself here need not wait",
-			short(c.Revision), stamp(c.SoaksUntil))}
+			short(c.Revision), stamp(c.SoaksUntil))
 	}
 	waves := in.before()
 	if len(waves) == 0 {
@@ -53,12 +53,13 @@ func (in *Input) wave(c Content) (revision string, held *Held) {
 		revision = ""
 	}
 	var waits []string
-	for _, cluster := range slices.Concat(waves...) {
+	earlier := slices.Concat(waves...)
+	for _, cluster := range earlier {
 		if in.provenBy(cluster) != in.Head {
 			waits = append(waits, in.proving(cluster))
 		}
 	}
-	return revision, &Held{status.GateWave, fmt.Sprintf("waits for earlier waves to prove commit %s: %s", short(in.Head), list(waits))}
+	return revision, in.asking(status.GateWave, earlier, "waits for earlier waves to prove commit %s: %s", short(in.Head), list(waits))
 }
 
 // awaited tells whether a later wave than this cluster's has a cluster.
@@ -144,9 +145,9 @@ func (in *Input) proving(cluster string) string {
 	app := o.app(in.App.Name)
 	switch {
 	case o.Report == nil || o.Problem != "":
-		return o.missing(cluster)
+		return in.missing(cluster)
 	case !o.Fresh:
-		return o.silent(cluster)
+		return in.silent(cluster)
 	case app == nil:
 		return fmt.Sprintf("%s does not have the app yet (it has seen commit %s)", cluster, short(o.Report.Commit))
 	}

@@ -54,6 +54,8 @@ const (
 	pollFailed    = "failed"
 	renderBuilt   = "built"
 	renderReused  = "reused"
+	resultWell    = "well"
+	resultFailed  = "failed"
 )
 
 // Metrics are the agent's metrics. Make one with New.
@@ -77,6 +79,12 @@ type Metrics struct {
 	pushToLive    prometheus.Histogram
 	driftRepair   prometheus.Histogram
 	startup       prometheus.Gauge
+	statusPushes  *prometheus.CounterVec
+	statusPush    prometheus.Histogram
+	statusPushed  prometheus.Gauge
+	statusReads   *prometheus.CounterVec
+	statusRead    prometheus.Counter
+	gateWait      *prometheus.HistogramVec
 
 	healing sync.Once
 	started time.Time    // when the process began to work
@@ -146,6 +154,26 @@ func New(version string) *Metrics {
 		startup: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "holdfast_startup_duration_seconds", Help: "From the agent's start until everything was watched and it could heal. 0 until then.",
 		}),
+		statusPushes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "holdfast_status_pushes_total", Help: "Pushes of this cluster's status report, by result.",
+		}, []string{"result"}),
+		statusPush: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "holdfast_status_push_duration_seconds", Help: "How long it took to push this cluster's status report.",
+			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
+		}),
+		statusPushed: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "holdfast_status_push_last_timestamp_seconds", Help: "When this cluster's status report was last pushed, in Unix time. 0 if never.",
+		}),
+		statusReads: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "holdfast_status_reads_total", Help: "Looks at the status reports of other clusters, which gates wait for, by result.",
+		}, []string{"result"}),
+		statusRead: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "holdfast_status_read_bytes_total", Help: "Bytes that were received when other clusters' status reports were looked at.",
+		}),
+		gateWait: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "holdfast_gate_wait_seconds", Help: "How long a gate held an app, once it held no longer.",
+			Buckets: []float64{1, 5, 15, 30, 60, 120, 300, 600, 1800, 3600, 4 * 3600, 24 * 3600},
+		}, []string{"gate"}),
 		started:  time.Now(),
 		managers: &bounded{limit: maxManagers},
 		kinds:    &bounded{limit: maxKinds},
@@ -160,6 +188,7 @@ func New(version string) *Metrics {
 		m.syncDuration, m.objects, m.drift, m.fetchFailures, m.lastFetch, m.lastSync,
 		m.heldGates, m.errors, m.apiRequests, m.patchDuration, build,
 		m.polls, m.pollDuration, m.received, m.rendered, m.pushToLive, m.driftRepair, m.startup,
+		m.statusPushes, m.statusPush, m.statusPushed, m.statusReads, m.statusRead, m.gateWait,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	for _, s := range ObjectStates {
@@ -170,6 +199,10 @@ func New(version string) *Metrics {
 	}
 	for _, result := range []string{renderBuilt, renderReused} {
 		m.rendered.WithLabelValues(result)
+	}
+	for _, result := range []string{resultWell, resultFailed} {
+		m.statusPushes.WithLabelValues(result)
+		m.statusReads.WithLabelValues(result)
 	}
 	return m
 }
@@ -246,6 +279,40 @@ func (m *Metrics) PollFailed(reason string) {
 		m.polls.WithLabelValues(pollFailed).Inc()
 		m.fetchFailures.WithLabelValues(m.reasons.value(reason)).Inc()
 	}
+}
+
+// StatusPushed notes an attempt to push this cluster's status report.
+func (m *Metrics) StatusPushed(took time.Duration, well bool) {
+	if m == nil {
+		return
+	}
+	m.statusPushes.WithLabelValues(resultOf(well)).Inc()
+	if well {
+		m.statusPush.Observe(took.Seconds())
+		m.statusPushed.SetToCurrentTime()
+	}
+}
+
+// StatusRead notes a look at other clusters' status reports, with the bytes that were received.
+func (m *Metrics) StatusRead(bytes int64, well bool) {
+	if m != nil {
+		m.statusReads.WithLabelValues(resultOf(well)).Inc()
+		m.statusRead.Add(float64(bytes))
+	}
+}
+
+// GateReleased notes that a gate holds an app no longer, and for how long it did.
+func (m *Metrics) GateReleased(gate string, held time.Duration) {
+	if m != nil {
+		m.gateWait.WithLabelValues(gate).Observe(held.Seconds())
+	}
+}
+
+func resultOf(well bool) string {
+	if well {
+		return resultWell
+	}
+	return resultFailed
 }
 
 // Applied notes that everything that the newest commit wants had been applied at the time t.

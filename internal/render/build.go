@@ -39,6 +39,8 @@ type Request struct {
 
 	// factsOnce gives the facts' key, for all requests with the same facts; nil works it out each time.
 	factsOnce func() string
+	// made are the documents of builds of the same tree, nil if they are not kept.
+	made *documents
 }
 
 // Result is one app rendered for one cluster. It is immutable and may be shared.
@@ -85,18 +87,16 @@ func build(ctx context.Context, req Request, overlay string) (Result, error) {
 	if err := ctx.Err(); err != nil {
 		return Result{}, err
 	}
-	f := newFiles(req.Tree, req.Facts)
-	res := Result{Overlay: overlay, UsesFacts: req.App.Spec.Substitute}
-	docs, err := f.documents(overlay, req.App.Spec.Namespace, &res)
+	made, err := req.made.of(overlay, req.App.Spec.Namespace, func() (made, error) { return makeDocuments(req, overlay) })
 	if err != nil {
 		return Result{}, fmt.Errorf("app %q: overlay %q: %w", req.App.Name, overlay, err)
 	}
-	res.Reads, res.UsesFacts = f.recorded(), res.UsesFacts || f.usedFacts
+	res := Result{Overlay: overlay, Warnings: made.warnings, Reads: made.reads, UsesFacts: made.usesFacts || req.App.Spec.Substitute}
 	if err := ctx.Err(); err != nil {
 		return Result{}, err
 	}
 
-	s, err := prepare(docs, req)
+	s, err := prepare(made.docs, req)
 	if err != nil {
 		return Result{}, fmt.Errorf("app %q: overlay %q: %w", req.App.Name, overlay, err)
 	}
@@ -113,14 +113,30 @@ func build(ctx context.Context, req Request, overlay string) (Result, error) {
 	return res, nil
 }
 
+// made is what is made of an overlay before facts are substituted. The documents are not changed by what comes after.
+type made struct {
+	docs      []*yaml.Node
+	warnings  []string
+	reads     Reads
+	usesFacts bool
+}
+
+// makeDocuments builds an overlay.
+func makeDocuments(req Request, overlay string) (m made, err error) {
+	f := newFiles(req.Tree, req.Facts)
+	m.docs, err = f.documents(overlay, req.App.Spec.Namespace, &m)
+	m.reads, m.usesFacts = f.recorded(), f.usedFacts
+	return m, err
+}
+
 // documents builds the overlay and returns what it holds, as YAML.
-func (f *files) documents(overlay, namespace string, res *Result) ([]*yaml.Node, error) {
+func (f *files) documents(overlay, namespace string, m *made) ([]*yaml.Node, error) {
 	overlay = path.Clean(overlay)
 	tree, err := f.check(overlay)
 	if err != nil {
 		return nil, err
 	}
-	res.Warnings = append(res.Warnings, tree.warnings...)
+	m.warnings = append(m.warnings, tree.warnings...)
 	if tree.plain && namespace == "" {
 		nodes, err := f.plain(tree.list)
 		if !errors.Is(err, errNotPlain) {
@@ -129,7 +145,7 @@ func (f *files) documents(overlay, namespace string, res *Result) ([]*yaml.Node,
 	}
 	nodes, err := f.kustomize(overlay, namespace, tree.schema)
 	if len(nodes) > slowAbove {
-		res.Warnings = append(res.Warnings, fmt.Sprintf(
+		m.warnings = append(m.warnings, fmt.Sprintf(
 			"%d objects in one build: kustomize takes quadratic time; split the app, or only list resources in it", len(nodes)))
 	}
 	return nodes, err

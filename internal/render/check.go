@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"iter"
 	"net/url"
 	"path"
 	"reflect"
@@ -35,7 +36,7 @@ type shape struct {
 // run what some entries name, and has no switch against all of it; so nothing reaches it unchecked.
 func (f *files) check(dir string) (shape, error) {
 	c := checker{files: f, seen: map[string]bool{}, shape: shape{plain: true}}
-	if err := c.folder(dir, ""); err != nil {
+	if err := c.root(dir); err != nil {
 		return shape{}, err
 	}
 	return c.shape, nil
@@ -45,6 +46,18 @@ type checker struct {
 	files *files
 	seen  map[string]bool
 	shape shape
+	// all has what is only loaded looked up too, so that all that a build may look at is recorded.
+	all bool
+}
+
+// root checks the folder that is built. Behind a link, entries are relative to where it really is, as they
+// are for kustomize.
+func (c *checker) root(dir string) error {
+	e, err := c.files.stat(dir)
+	if err == nil && e.IsDir() {
+		dir = e.Path
+	}
+	return c.folder(dir, "")
 }
 
 // folder checks one kustomization and those below it. from names the entry that leads to it.
@@ -203,10 +216,11 @@ func (c *checker) entry(dir, file string, e entry) error {
 			"commit a copy", file, e.field, e.value)
 	}
 	if e.use == loaded {
+		c.look(dir, e.value)
 		return nil
 	}
 	if e.use == plugin && strings.Contains(e.value, "\n") {
-		return c.pluginConfig(file, e.field, []byte(e.value))
+		return c.pluginConfig(dir, file, e.field, []byte(e.value))
 	}
 	p := path.Join(dir, e.value)
 	from := fmt.Sprintf("%s: %s: %q", file, e.field, e.value)
@@ -224,7 +238,7 @@ func (c *checker) entry(dir, file string, e entry) error {
 	case e.use == component && !found.IsDir():
 		return fmt.Errorf("%s is not a folder", from)
 	case e.use == plugin:
-		return c.plugins(found.Path, p, from, found.IsDir())
+		return c.plugins(dir, found.Path, p, from, found.IsDir())
 	case found.IsDir():
 		return c.folder(found.Path, from)
 	default:
@@ -233,12 +247,21 @@ func (c *checker) entry(dir, file string, e entry) error {
 	}
 }
 
-// plugins checks the configuration of generators and transformers, whose own fields name files too.
-// A folder of them must only list files: what a patch made of them could not be seen here.
-func (c *checker) plugins(found, p, from string, isDir bool) error {
+// look looks up what a kustomization in dir has loaded, where that is asked for. What is not there may be
+// inline, or is for kustomize to complain of.
+func (c *checker) look(dir, value string) {
+	if c.all {
+		_, _ = c.files.stat(path.Join(dir, value))
+	}
+}
+
+// plugins checks the configuration of generators and transformers, whose own fields name files too, relative
+// to dir, the folder of the kustomization. A folder of them must only list files: what a patch made of them
+// could not be seen here.
+func (c *checker) plugins(dir, found, p, from string, isDir bool) error {
 	list := []string{p}
 	if isDir {
-		sub := checker{files: c.files, seen: map[string]bool{}, shape: shape{plain: true}}
+		sub := checker{files: c.files, seen: map[string]bool{}, shape: shape{plain: true}, all: c.all}
 		if err := sub.folder(found, from); err != nil {
 			return err
 		}
@@ -252,7 +275,7 @@ func (c *checker) plugins(found, p, from string, isDir bool) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", from, err)
 		}
-		if err := c.pluginConfig(p, "", b); err != nil {
+		if err := c.pluginConfig(dir, p, "", b); err != nil {
 			return err
 		}
 	}
@@ -260,7 +283,7 @@ func (c *checker) plugins(found, p, from string, isDir bool) error {
 }
 
 // pluginConfig refuses remote files in the configuration of built-in plugins.
-func (c *checker) pluginConfig(file, field string, b []byte) error {
+func (c *checker) pluginConfig(dir, file, field string, b []byte) error {
 	if err := checkAliases(b); err != nil {
 		return fmt.Errorf("%s: %w", file, err)
 	}
@@ -268,11 +291,17 @@ func (c *checker) pluginConfig(file, field string, b []byte) error {
 	for {
 		var doc any
 		if err := d.Decode(&doc); err != nil {
-			return nil //nolint:nilerr // the end, or not YAML: kustomize says so
+			return nil // the end, or not YAML: kustomize says so
 		}
-		if bad := remotePath(doc, false); bad != "" {
-			return fmt.Errorf("%s: %q is remote: an app is built from the fleet repository alone; commit a copy",
-				strings.TrimSuffix(file+": "+field, ": "), bad)
+		for s := range loads(doc, false) {
+			for part := range strings.SplitSeq(s, "=") {
+				if remote(part) || remote(s) {
+					return fmt.Errorf("%s: %q is remote: an app is built from the fleet repository alone; commit a copy",
+						strings.TrimSuffix(file+": "+field, ": "), s)
+				}
+				c.look(dir, part)
+			}
+			c.look(dir, s)
 		}
 		if kindOf(doc) == "HelmChartInflationGenerator" {
 			return fmt.Errorf("%s: Helm charts are not supported: commit the output of `helm template`", file)
@@ -289,39 +318,37 @@ func kindOf(doc any) string {
 	return s
 }
 
-// remotePath returns a remote string under one of the keys by which built-in plugins load files.
-func remotePath(v any, loads bool) string {
+// loads yields the strings under the keys by which built-in plugins load files. A generator's may have the
+// form key=path.
+func loads(v any, loading bool) iter.Seq[string] {
+	return func(yield func(string) bool) { eachLoad(v, loading, yield) }
+}
+
+func eachLoad(v any, loading bool, yield func(string) bool) bool {
 	switch v := v.(type) {
 	case string:
-		for part := range strings.SplitSeq(v, "=") {
-			if loads && remote(part) {
-				return v
-			}
-		}
-		if loads && remote(v) {
-			return v
-		}
+		return !loading || yield(v)
 	case []any:
 		for _, item := range v {
-			if bad := remotePath(item, loads); bad != "" {
-				return bad
+			if !eachLoad(item, loading, yield) {
+				return false
 			}
 		}
 	case map[string]any:
 		for key, item := range v {
-			if bad := remotePath(item, loadingKeys[strings.ToLower(key)]); bad != "" {
-				return bad
+			if !eachLoad(item, loadingKeys[strings.ToLower(key)], yield) {
+				return false
 			}
 		}
 	case map[any]any:
 		for key, item := range v {
 			name, _ := key.(string)
-			if bad := remotePath(item, loadingKeys[strings.ToLower(name)]); bad != "" {
-				return bad
+			if !eachLoad(item, loadingKeys[strings.ToLower(name)], yield) {
+				return false
 			}
 		}
 	}
-	return ""
+	return true
 }
 
 // loadingKeys are the fields by which the built-in generators and transformers load files.

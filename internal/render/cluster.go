@@ -31,6 +31,9 @@ type ClusterRequest struct {
 	// Adopted returns the older revision at which an app's content is held, false for head.
 	// nil means head for all.
 	Adopted func(app string) (Revision, bool)
+	// Enforced returns what of an app is to run here where that is not what head says, false where it is.
+	// nil means head for all.
+	Enforced func(app string) (Enforced, bool)
 	// Instance is the value of LabelInstance.
 	Instance string
 	// Parallel bounds how many apps are built at once; 0 means one per core.
@@ -40,6 +43,13 @@ type ClusterRequest struct {
 
 	// own is what the requests for all apps have in common.
 	own Request
+}
+
+// Enforced is whether an app runs on the cluster, and with how many of its replicas: nil if they are not
+// divided.
+type Enforced struct {
+	Placed bool
+	Share  *int32
 }
 
 // Revision is one commit of the fleet repository.
@@ -66,10 +76,8 @@ type Duplicate struct {
 type AppResult struct {
 	// App is head's definition.
 	App *fleet.App
-	// Placed tells whether the app runs here. It means nothing if Err is set.
-	Placed bool
-	// Share is how many of the app's replicas run here, nil if they are not divided.
-	Share *int32
+	// Enforced is whether the app runs here, and with what share. It means nothing if Err is set.
+	Enforced
 	// Placement is where the app runs at head, on this cluster or not.
 	Placement fleet.Placed
 	// Commit is the revision that Objects come from.
@@ -86,12 +94,6 @@ type AppResult struct {
 	// Err says why nothing is known of this app here: neither placement nor objects. Nothing of
 	// it may be applied or pruned. Other apps are not touched by it.
 	Err error
-	// HeadIDs are the ids that head renders here when Commit is an older revision, sorted: they
-	// may not be pruned, whichever app they belong to now. Objects of this app with an error count.
-	HeadIDs []object.ObjMetadata
-	// HeadErr says why HeadIDs is unknown: then nothing of the cluster may be pruned that could be
-	// meant by it.
-	HeadErr error
 }
 
 // IDs are all ids that the app should have here: good objects and those with an error.
@@ -145,18 +147,19 @@ func Cluster(ctx context.Context, req ClusterRequest) (*ClusterResult, error) {
 	return res, nil
 }
 
-// app renders one app: placement and share of head, content of the adopted revision.
+// app renders one app: placement and share as they are enforced, content of the adopted revision.
 func (req *ClusterRequest) app(ctx context.Context, app *fleet.App) AppResult {
 	res := AppResult{App: app, Commit: req.HeadCommit}
-	if res.Placement, res.Err = req.Fleet.Place(app); res.Err != nil {
-		return res
+	enforced, decided := Enforced{}, false
+	if req.Enforced != nil {
+		enforced, decided = req.Enforced(app.Name)
 	}
-	if _, res.Placed = slices.BinarySearch(res.Placement.Clusters, req.Name); !res.Placed {
-		return res
+	var err error
+	if res.Placement, err = req.Fleet.Place(app); !decided {
+		enforced, res.Err = headPlaces(res.Placement, req.Name), err
 	}
-	if res.Placement.Replicas != nil {
-		share := res.Placement.Replicas[req.Name]
-		res.Share = &share
+	if res.Enforced = enforced; res.Err != nil || !res.Placed {
+		return res
 	}
 	head := req.own
 	head.App, head.Share = app, res.Share
@@ -169,7 +172,6 @@ func (req *ClusterRequest) app(ctx context.Context, app *fleet.App) AppResult {
 		if content, res.Err = older.request(head, req.Name); res.Err != nil {
 			return res
 		}
-		res.HeadIDs, res.HeadErr = req.headIDs(ctx, head)
 	}
 	built, now, err := req.Renderer.Build(ctx, content)
 	if err != nil {
@@ -179,6 +181,17 @@ func (req *ClusterRequest) app(ctx context.Context, app *fleet.App) AppResult {
 	res.Overlay, res.Objects, res.ObjectErrors = built.Overlay, built.Objects, built.Errors
 	res.Content, res.Warnings, res.Built = built.Content, built.Warnings, now
 	return res
+}
+
+// headPlaces is what head says of an app on a cluster.
+func headPlaces(placed fleet.Placed, cluster string) Enforced {
+	_, here := slices.BinarySearch(placed.Clusters, cluster)
+	e := Enforced{Placed: here}
+	if here && placed.Replicas != nil {
+		share := placed.Replicas[cluster]
+		e.Share = &share
+	}
+	return e
 }
 
 func (req *ClusterRequest) adopted(app string) (Revision, bool) {
@@ -202,14 +215,6 @@ func (r Revision) request(head Request, cluster string) (Request, error) {
 	held := head
 	held.Tree, held.App, held.Facts, held.factsOnce = r.Tree, app, c.Facts(), nil
 	return held, nil
-}
-
-func (req *ClusterRequest) headIDs(ctx context.Context, head Request) ([]object.ObjMetadata, error) {
-	built, _, err := req.Renderer.Build(ctx, head)
-	if err != nil {
-		return nil, err
-	}
-	return ids(built.Objects, built.Errors), nil
 }
 
 // Duplicates finds the objects that several apps declare, with the apps' names, sorted. Whose object it

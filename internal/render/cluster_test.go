@@ -97,7 +97,7 @@ func TestCluster(t *testing.T) {
 }
 
 // TestClusterAdopted: an app held at an older revision has that revision's content (files, vars,
-// overlay) with head's placement and share; what head renders is known too.
+// overlay) with head's placement and share.
 func TestClusterAdopted(t *testing.T) {
 	old := archive(t, strings.ReplaceAll(twoApps, "v: new", "v: old"))
 	delete(old, "apps/web/b.yaml")
@@ -114,14 +114,11 @@ func TestClusterAdopted(t *testing.T) {
 		t.Fatal(err)
 	}
 	web := res.Apps[2]
-	if web.Err != nil || web.HeadErr != nil || web.Commit != "o" || len(web.Objects) != 1 {
+	if web.Err != nil || web.Commit != "o" || len(web.Objects) != 1 {
 		t.Fatalf("%+v", web)
 	}
 	if s := string(web.Objects[0].JSON); !strings.Contains(s, `"v":"old"`) || !strings.Contains(s, `"replicas":8`) {
 		t.Errorf("content of the old, share of head: %s", s)
-	}
-	if len(web.HeadIDs) != 2 {
-		t.Errorf("head's ids: %v", web.HeadIDs)
 	}
 
 	broken := head.with("apps/web/a.yaml", "a: [")
@@ -129,8 +126,44 @@ func TestClusterAdopted(t *testing.T) {
 	if res, err = Cluster(t.Context(), req); err != nil {
 		t.Fatal(err)
 	}
-	if web = res.Apps[2]; web.Err != nil || web.HeadErr == nil || len(web.Objects) != 1 {
+	if web = res.Apps[2]; web.Err != nil || len(web.Objects) != 1 {
 		t.Errorf("a broken head stops what is adopted: %+v", web)
+	}
+}
+
+// TestClusterEnforced: what is enforced here may be another share than head gives, or an app that head does not
+// place here any more.
+func TestClusterEnforced(t *testing.T) {
+	head := archive(t, strings.ReplaceAll(twoApps, "total: 6", "total: 8"))
+	five := int32(5)
+	for _, tt := range []struct {
+		name     string
+		enforced Enforced
+		objects  int
+		replicas string
+	}{
+		{"another share", Enforced{Placed: true, Share: &five}, 2, `"replicas":5`},
+		{"the manifest's own number", Enforced{Placed: true}, 2, ""},
+		{"not here", Enforced{}, 0, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			res, err := Cluster(t.Context(), ClusterRequest{
+				Head: head, HeadCommit: "h", Fleet: load(t, head), Name: "one", Instance: "i",
+				Enforced: func(app string) (Enforced, bool) { return tt.enforced, app == "web" },
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			web := res.Apps[2]
+			if web.Err != nil || len(web.Objects) != tt.objects || web.Placed != tt.enforced.Placed {
+				t.Fatalf("%+v", web)
+			}
+			for _, o := range web.Objects {
+				if o.ID.GroupKind.Kind == "Deployment" && !strings.Contains(string(o.JSON), tt.replicas) {
+					t.Errorf("got %s", o.JSON)
+				}
+			}
+		})
 	}
 }
 

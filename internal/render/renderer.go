@@ -33,6 +33,10 @@ type Renderer struct {
 	// Observe, if set before the first Build, is told of each app whether it was built or remembered. It
 	// is called from several goroutines.
 	Observe func(built bool)
+	// ManyClusters, if set before the first Build, keeps what kustomize made of an overlay for the facts of other
+	// clusters: where facts are only substituted, 50 clusters cost one run of kustomize. It takes some ten kilobytes an
+	// object, and is of no use to an agent, which has one cluster.
+	ManyClusters bool
 
 	mu      sync.Mutex
 	cache   map[cacheKey][]*cached
@@ -40,6 +44,51 @@ type Renderer struct {
 	// trees are those last used, the newest first.
 	trees   []rooted
 	changes map[pair]func() *tree.Changes
+	// made are the documents of the tree that was built from last, with ManyClusters.
+	made     *documents
+	madeFrom tree.Hash
+}
+
+// documents remembers what was made of overlays.
+type documents struct {
+	mu   sync.Mutex
+	made map[documentsKey]made
+}
+
+type documentsKey struct{ overlay, namespace string }
+
+// of returns what is remembered of an overlay, or makes it. What depends on facts is not remembered.
+func (d *documents) of(overlay, namespace string, build func() (made, error)) (made, error) {
+	if d == nil {
+		return build()
+	}
+	k := documentsKey{overlay, namespace}
+	d.mu.Lock()
+	m, ok := d.made[k]
+	d.mu.Unlock()
+	if ok {
+		return m, nil
+	}
+	m, err := build()
+	if err == nil && !m.usesFacts {
+		d.mu.Lock()
+		d.made[k] = m
+		d.mu.Unlock()
+	}
+	return m, err
+}
+
+// documentsOf returns the documents of a tree, nil without ManyClusters.
+func (r *Renderer) documentsOf(root tree.Hash) *documents {
+	if !r.ManyClusters {
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.made == nil || r.madeFrom != root {
+		r.made, r.madeFrom = &documents{made: map[documentsKey]made{}}, root
+	}
+	return r.made
 }
 
 // cached is one result and the facts it was built with, "" if it used none.
@@ -81,12 +130,16 @@ func (r *Renderer) Build(ctx context.Context, req Request) (res Result, built bo
 		return res, true, err
 	}
 	at := rooted{root: root.Hash, tree: req.Tree}
+	req.made = r.documentsOf(at.root)
 	key := keyOfRequest(req, overlay)
 	for {
 		if c := r.find(key, &req, at); c != nil {
 			return c.result, false, nil
 		}
 		f, first := r.board(key, &req, at)
+		if f == nil {
+			continue // it has just been built
+		}
 		if first {
 			res, err := build(ctx, req, overlay)
 			r.land(key, &req, at, f, res, err)
@@ -109,7 +162,7 @@ func (r *Renderer) find(key cacheKey, req *Request, at rooted) *cached {
 	r.use(at)
 	candidates := r.cache[key]
 	for _, c := range candidates {
-		if c.root == at.root && (c.facts == "" || c.facts == req.factsKey()) {
+		if c.serves(req, at) {
 			r.mu.Unlock()
 			return c
 		}
@@ -128,6 +181,11 @@ func (r *Renderer) find(key cacheKey, req *Request, at rooted) *cached {
 		}
 	}
 	return nil
+}
+
+// serves tells whether a result is known to be that of a request. The caller holds mu.
+func (c *cached) serves(req *Request, at rooted) bool {
+	return c.root == at.root && (c.facts == "" || c.facts == req.factsKey())
 }
 
 // use keeps a tree to compare later ones with. The caller holds mu.
@@ -193,10 +251,14 @@ type flightKey struct {
 	facts string // "" until it is known that they count
 }
 
-// board joins the build of what the request asks for, or begins it.
+// board joins the build of what the request asks for, or begins it; nil if that has ended since nothing was
+// found in the cache.
 func (r *Renderer) board(key cacheKey, req *Request, at rooted) (f *flight, first bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if slices.ContainsFunc(r.cache[key], func(c *cached) bool { return c.serves(req, at) }) {
+		return nil, false
+	}
 	k := r.flightKey(key, req, at)
 	if f, ok := r.flights[k]; ok {
 		return f, false

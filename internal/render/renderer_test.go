@@ -1,13 +1,17 @@
 package render
 
 import (
+	"fmt"
 	"maps"
 	"strings"
 	"sync"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/holdfast-dev/holdfast/internal/fleet"
 	"github.com/holdfast-dev/holdfast/internal/tree"
+	"github.com/holdfast-dev/holdfast/internal/tree/treetest"
 )
 
 const cachedApp = `
@@ -185,4 +189,59 @@ spec: {template: {spec: {containers: [{name: first, image: a}]}}}
 		})
 	}
 	wg.Wait()
+}
+
+// TestManyClusters: what kustomize made of an app serves for clusters with other facts, unless it depends on them, and
+// comes to what a build by itself comes to.
+func TestManyClusters(t *testing.T) {
+	files := scaled(1, 0)
+	files["apps/app-0/base/config.yaml"] = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {cluster: \"${CLUSTER_NAME}\"}\n"
+	files["apps/facts/kustomization.yaml"] = "resources: [a.yaml]\nnamePrefix: x-\nreplacements:\n" +
+		"- source: {kind: ConfigMap, name: holdfast-cluster, fieldPath: data.name}\n  targets: [{select: {name: a}, fieldPaths: [data.cluster]}]\n"
+	files["apps/facts/a.yaml"] = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {cluster: x}\n---\n" +
+		"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: holdfast-cluster, annotations: {config.kubernetes.io/local-config: \"true\"}}\ndata: {name: x}\n"
+	for name, tc := range map[string]struct {
+		app    fleet.App
+		remade bool
+	}{
+		"substituted": {fleet.App{Dir: "apps/app-0/overlays/default", Spec: fleet.AppSpec{Substitute: true}}, false},
+		"replaced":    {fleet.App{Dir: "apps/facts"}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tr := treetest.New(files)
+			r := NewRenderer()
+			r.ManyClusters = true
+			for i, cluster := range []string{"one", "two", "three"} {
+				req := Request{Tree: tr, App: &tc.app, Facts: fleet.Facts{Name: cluster}, Instance: "i"}
+				before := tr.Files.Load()
+				got, built, err := r.Build(t.Context(), req)
+				if err != nil || !built {
+					t.Fatalf("built %t, %v", built, err)
+				}
+				if read := tr.Files.Load() > before; read != (i == 0 || tc.remade) {
+					t.Errorf("%s: files were read: %t", cluster, read)
+				}
+				want, err := Build(t.Context(), req)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if diff := cmp.Diff(want, got); diff != "" {
+					t.Errorf("%s (-by itself +shared):\n%s", cluster, diff)
+				}
+				if !strings.Contains(fmt.Sprintf("%s", got.Objects), `"cluster":"`+cluster+`"`) {
+					t.Errorf("%s: %s", cluster, got.Objects)
+				}
+			}
+			// Another commit is another build.
+			files["apps/app-0/base/account.yaml"] += "automountServiceAccountToken: false\n"
+			next := Request{Tree: treetest.New(files), App: &tc.app, Facts: fleet.Facts{Name: "four"}, Instance: "i"}
+			got, _, err := r.Build(t.Context(), next)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want, err := Build(t.Context(), next); err != nil || cmp.Diff(want, got) != "" {
+				t.Errorf("%v, of another tree: %s", err, cmp.Diff(want, got))
+			}
+		})
+	}
 }

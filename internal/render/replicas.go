@@ -62,6 +62,11 @@ func (s *set) ids() []object.ObjMetadata {
 	return ids
 }
 
+// Divides tells whether an app's replicas are divided over clusters by an object of that id.
+func Divides(app *fleet.App, id object.ObjMetadata) bool {
+	return app.Spec.Replicas != nil && targets(app.Spec.Replicas.Target, id)
+}
+
 func targets(t *fleet.Target, id object.ObjMetadata) bool {
 	if t != nil {
 		return id.GroupKind.Kind == t.Kind && id.Name == t.Name

@@ -44,12 +44,14 @@ type App struct {
 	Content string `json:"content"`
 	Ready   bool   `json:"ready"`
 	// Since is the start of uninterrupted Ready at this content; null if not Ready.
-	Since    *time.Time    `json:"since"`
-	Replicas Replicas      `json:"replicas"`
-	Objects  int           `json:"objects"`
-	Drift    Drift         `json:"drift"`
-	Held     []Held        `json:"held"`
-	Errors   []ObjectError `json:"errors"`
+	Since    *time.Time `json:"since"`
+	Replicas Replicas   `json:"replicas"`
+	// Objects is how many objects of the app are here or still to be deleted, without those that stay until a
+	// permit. With no object and no replica, nothing of the app is left running.
+	Objects int           `json:"objects"`
+	Drift   Drift         `json:"drift"`
+	Held    []Held        `json:"held"`
+	Errors  []ObjectError `json:"errors"`
 }
 
 // Replicas are the replicas of an app on this cluster.

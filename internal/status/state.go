@@ -39,7 +39,8 @@ type AppState struct {
 	HealthTimeout time.Duration
 	// Replicas are the app's replicas on this cluster.
 	Replicas Replicas
-	// Objects is how many objects of the app are in the inventory here.
+	// Objects is how many objects of the app are in the inventory here, without those of protected kinds that Git
+	// has no longer.
 	Objects int
 	// Drift counts the corrections.
 	Drift Drift

@@ -90,6 +90,20 @@ func Transitions(previous, next *AppState) []Event {
 	return out
 }
 
+// ConcernsOthers tells whether other clusters, or people who watch the fleet, may wait to hear what became of an app
+// between two states; previous is nil for one that is new here. Commits that moved on are not asked about, nor are counts.
+func ConcernsOthers(previous, next *AppState) bool {
+	if previous == nil {
+		previous = &AppState{}
+	}
+	same := previous.Ready == next.Ready && previous.Content == next.Content && previous.Since.Equal(next.Since) &&
+		previous.Replicas == next.Replicas && (previous.Objects == 0) == (next.Objects == 0) &&
+		len(previous.Errors) == len(next.Errors) && previous.Suspended == next.Suspended &&
+		slices.Equal(previous.ProvenContents, next.ProvenContents) &&
+		slices.EqualFunc(previous.Held, next.Held, func(a, b Held) bool { return a.Gate == b.Gate && a.Reason == b.Reason })
+	return !same
+}
+
 func readyBefore(previous, next *AppState) bool {
 	return previous.Changed == next.Changed &&
 		(previous.Ready || !previous.Since.IsZero())

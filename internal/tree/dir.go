@@ -71,7 +71,7 @@ func (t *DirTree) read(name string) ([]byte, error) {
 		return nil, err
 	}
 	if info.Size() > MaxFile {
-		return nil, fmt.Errorf("%d bytes are more than the %d that a file may have", info.Size(), MaxFile)
+		return nil, fmt.Errorf("%d bytes are more than the limit of %d that a file may have", info.Size(), MaxFile)
 	}
 	return io.ReadAll(f)
 }

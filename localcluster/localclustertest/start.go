@@ -64,17 +64,23 @@ func Shared(options localcluster.Options) *SharedCluster {
 }
 
 // Run runs the package's tests and then stops the cluster. It returns the exit code for TestMain.
-func (s *SharedCluster) Run(m *testing.M) int {
+func (s *SharedCluster) Run(m *testing.M) int { return Run(m, s) }
+
+// Run runs the package's tests and then stops these clusters. It returns the exit code for TestMain.
+func Run(m *testing.M, clusters ...*SharedCluster) int {
 	code := m.Run()
-	if s.cluster == nil {
-		return code
-	}
-	if code != 0 {
-		fmt.Fprintf(os.Stderr, "logs of local cluster %s:\n%s", s.cluster.Name(), s.cluster.LogTail(tailLines))
-	}
-	if err := s.cluster.Stop(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
+	failed := code != 0
+	for _, s := range clusters {
+		if s.cluster == nil {
+			continue
+		}
+		if failed {
+			fmt.Fprintf(os.Stderr, "logs of local cluster %s:\n%s", s.cluster.Name(), s.cluster.LogTail(tailLines))
+		}
+		if err := s.cluster.Stop(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
 	}
 	return code
 }
