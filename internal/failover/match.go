@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/holdfast-dev/holdfast/internal/fleet"
+	"github.com/holdfast-dev/holdfast/internal/moves"
 	"github.com/holdfast-dev/holdfast/internal/spell"
 )
 
@@ -43,10 +44,10 @@ func whyNone(selector labels.Set, f *fleet.Fleet) string {
 		case !keys[key] && len(keys) == 0:
 			return "the fleet's clusters have no labels"
 		case !keys[key]:
-			return fmt.Sprintf("none has the label %q%s; there are %s", key, spell.DidYouMean(key, sorted(keys)), list(sorted(keys), mostNamed, ""))
+			return fmt.Sprintf("none has the label %q%s; there are %s", key, spell.DidYouMean(key, sorted(keys)), moves.List(sorted(keys), mostNamed, ""))
 		case !values[key][value]:
 			known := sorted(values[key])
-			return fmt.Sprintf("none has the value %q%s; the values of %s are %s", value, spell.DidYouMean(value, known), key, list(known, mostNamed, ""))
+			return fmt.Sprintf("none has the value %q%s; the values of %s are %s", value, spell.DidYouMean(value, known), key, moves.List(known, mostNamed, ""))
 		}
 	}
 	return "each label is there, but no cluster has all of them"

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/holdfast-dev/holdfast/internal/fleet"
+	"github.com/holdfast-dev/holdfast/internal/moves"
 )
 
 // Plan is what a change of the drains moves.
@@ -43,16 +44,10 @@ type Load struct {
 
 // AppChange is one app before and after.
 type AppChange struct {
-	*fleet.App
+	moves.App
 
-	// Before and After are where it is placed.
-	Before, After fleet.Placed
 	// RoomBefore and RoomAfter are the weights of all clusters that may run it.
 	RoomBefore, RoomAfter int64
-	// Forced is set if every cluster that it leaves is drained by force.
-	Forced bool
-	// Err says why the placement is not known.
-	Err error
 }
 
 // NewPlan compares a fleet with itself after a change of its drains. It depends on its arguments alone.
@@ -73,11 +68,7 @@ func NewPlan(change Change, before *fleet.Fleet, settings fleet.Settings) *Plan 
 		p.Clusters = append(p.Clusters, cc)
 	}
 	for _, app := range before.Apps {
-		a := AppChange{App: app}
-		a.Before, a.Err = before.Place(app)
-		if a.Err == nil {
-			a.After, a.Err = after.Place(app)
-		}
+		a := AppChange{App: moves.Of(before, after, app, app)}
 		if a.Err != nil {
 			p.Apps = append(p.Apps, a)
 			continue
@@ -88,12 +79,11 @@ func NewPlan(change Change, before *fleet.Fleet, settings fleet.Settings) *Plan 
 		for _, name := range a.After.Clusters {
 			p.Clusters[index[name]].After.add(a.After.Replicas[name])
 		}
-		if len(a.moves()) == 0 {
+		if len(a.Moves()) == 0 {
 			p.Same++
 			continue
 		}
 		a.RoomBefore, a.RoomAfter = room(before, app), room(after, app)
-		a.Forced = p.forced(&a, index)
 		p.Apps = append(p.Apps, a)
 	}
 	return p
@@ -120,24 +110,9 @@ func room(f *fleet.Fleet, app *fleet.App) (weight int64) {
 	return weight
 }
 
-// forced tells whether every cluster on which an app shrinks is drained by force.
-func (p *Plan) forced(a *AppChange, index map[string]int) bool {
-	shrinking := false
-	for _, m := range a.moves() {
-		if m.shrinks() {
-			shrinking = true
-			if c := p.Clusters[index[m.cluster]]; !c.Drained || !c.Drain.Force {
-				return false
-			}
-		}
-	}
-	return shrinking
-}
-
-// Nowhere lists the apps that ran somewhere and have no cluster left. What runs on one cluster alone
-// because it lies in that cluster's own folder is not meant to run elsewhere, and is not among them.
+// Nowhere lists the apps that ran somewhere and have no cluster left.
 func (p *Plan) Nowhere() []AppChange {
-	return p.only(func(a *AppChange) bool { return a.nowhere() })
+	return p.only(func(a *AppChange) bool { return a.Nowhere() })
 }
 
 // Unknown lists the apps whose placement is not known.
@@ -168,45 +143,4 @@ func (p *Plan) Turned() (names []string) {
 
 func (p *Plan) only(keep func(*AppChange) bool) []AppChange {
 	return slices.DeleteFunc(slices.Clone(p.Apps), func(a AppChange) bool { return !keep(&a) })
-}
-
-func (a *AppChange) nowhere() bool {
-	return a.Err == nil && !a.Implicit && len(a.Before.Clusters) > 0 && len(a.After.Clusters) == 0
-}
-
-// move is how an app's place on one cluster changes.
-type move struct {
-	cluster       string
-	was, is       bool
-	before, after int32
-	divided       bool // before and after are replicas
-}
-
-func (m move) shrinks() bool { return m.was && (!m.is || m.after < m.before) }
-
-// moves lists the clusters on which something changes, by name.
-func (a *AppChange) moves() (moves []move) {
-	names := slices.Concat(a.Before.Clusters, a.After.Clusters)
-	slices.Sort(names)
-	for _, name := range slices.Compact(names) {
-		m := move{
-			cluster: name, was: slices.Contains(a.Before.Clusters, name), is: slices.Contains(a.After.Clusters, name),
-			before: a.Before.Replicas[name], after: a.After.Replicas[name], divided: a.Spec.Replicas != nil && !a.Implicit,
-		}
-		if m.was != m.is || m.before != m.after {
-			moves = append(moves, m)
-		}
-	}
-	return moves
-}
-
-// stays lists the clusters on which nothing changes.
-func (a *AppChange) stays() (names []string) {
-	moves := a.moves()
-	for _, name := range a.After.Clusters {
-		if !slices.ContainsFunc(moves, func(m move) bool { return m.cluster == name }) {
-			names = append(names, name)
-		}
-	}
-	return names
 }
