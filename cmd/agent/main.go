@@ -14,11 +14,12 @@ import (
 	"syscall"
 )
 
-// The exit codes are chosen here alone. 1 is left for commands that find differences.
+// The exit codes are chosen here alone.
 const (
-	exitWell   = 0
-	exitUsage  = 2
-	exitFailed = 3
+	exitWell     = 0
+	exitFindings = 1
+	exitUsage    = 2
+	exitFailed   = 3
 )
 
 func main() {
@@ -34,9 +35,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
 	var usage *usageError
+	var findings *findingsError
 	switch {
 	case err == nil:
 		return exitWell
+	case errors.As(err, &findings):
+		return exitFindings
 	case errors.As(err, &usage):
 		fmt.Fprintf(stderr, "holdfast: %v\nRun \"%s --help\" for how to use it.\n", err, cmd.CommandPath())
 		return exitUsage
@@ -45,6 +49,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exitFailed
 	}
 }
+
+// findingsError ends a command that has found differences or faults. What they are has been printed.
+type findingsError struct{}
+
+func (*findingsError) Error() string { return "there are findings" }
 
 // usageError marks an error that the caller can put right by calling the program differently.
 type usageError struct{ err error }

@@ -20,7 +20,7 @@ way. There is no hub: a pull request is the change control, and a region fails
 over by one edited line of fleet.yaml.
 
 Results go to standard output, everything else to standard error.
-Exit codes: 0 well, 2 wrong use, 3 failed.`
+Exit codes: 0 well, 1 differences or findings, 2 wrong use, 3 failed.`
 
 const rootExample = `  # What would this cluster run, by the files as they are on disk?
   holdfast render --repo . --cluster us-east-1
@@ -52,7 +52,7 @@ func newRoot(stdout, stderr io.Writer) *cobra.Command {
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return misuse(err) })
-	root.AddCommand(newAgent(), newFailover(), newRender(), newVersion())
+	root.AddCommand(newAgent(), newDiff(), newFailover(), newRender(), newStatus(), newVersion(), newVet())
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
 	root.SetUsageFunc(usage)

@@ -35,7 +35,7 @@ func run(ctx context.Context, keep bool) error {
 	defer s.close()
 	for _, scene := range []func(context.Context) error{
 		s.build, s.clusters, s.repository, s.agents,
-		s.overlays, s.push, s.drift, s.drain, s.restore,
+		s.overlays, s.push, s.drift, s.drain, s.restore, s.brokenTakeover,
 	} {
 		if err := scene(ctx); err != nil {
 			if ctx.Err() != nil {

@@ -122,14 +122,18 @@ func (s *stage) repository(ctx context.Context) error {
 	if s.repo, err = s.server.NewRepo("fleet"); err != nil { //nolint:contextcheck // quick and local
 		return err
 	}
-	if _, err := s.repo.Commit(gittest.Tree("examples/fleet-repo", ""), gittest.Message("The fleet of acme")); err != nil { //nolint:contextcheck // quick and local
+	fleet := []gittest.Change{gittest.Tree("examples/fleet-repo", ""), gittest.Message("The fleet of acme")}
+	for _, staging := range []string{"us-east-staging", "eu-west-staging"} {
+		fleet = append(fleet, gittest.Delete("clusters/"+staging+"/cluster.yaml"))
+	}
+	if _, err := s.repo.Commit(fleet...); err != nil { //nolint:contextcheck // quick and local
 		return err
 	}
 	s.clone = filepath.Join(s.dir, "fleet")
 	if _, err := gittest.Git(ctx, s.dir, "clone", "-q", s.repo.URL(), s.clone); err != nil {
 		return err
 	}
-	s.say("   %s", s.repo.URL())
+	s.say("   %s   (without its two staging clusters, which nobody plays here)", s.repo.URL())
 	return nil
 }
 
@@ -163,7 +167,7 @@ func (s *stage) startAgent(ctx context.Context, site *site, credentials string) 
 	site.process = exec.Command(s.agent, "agent", //nolint:gosec,noctx // our own program
 		"--cluster", site.name, "--repo", s.repo.URL(), "--kubeconfig", site.cluster.Kubeconfig(),
 		"--credentials", credentials, "--data-dir", filepath.Join(s.dir, "data", site.name),
-		"--listen", site.address, "--poll", "15s", "--status-repo", "none", "--log-format", "json")
+		"--listen", site.address, "--poll", "15s", "--log-format", "json")
 	site.process.Stdout, site.process.Stderr = site.log, site.log
 	endWithParent(site.process)
 	if err := site.process.Start(); err != nil {
