@@ -38,7 +38,7 @@ var rules = []struct {
 		return a.Gate() == fleet.Exclusive
 	}},
 	{"Forced. Leave at once, whether or not the others are Ready:", func(a *App) bool { return a.Forced }},
-	{"None. Leave at once, whether or not the others are Ready:", func(a *App) bool {
+	{"None. Leave without waiting for the others, after what depends on them where they leave:", func(a *App) bool {
 		return a.Gate() == fleet.NoGate
 	}},
 	{"TakeoverHealthy. Leave or fall only when every other cluster that is to run the app is Ready, with its\nshare of the replicas, for as long as the soak:", func(*App) bool { return true }},
