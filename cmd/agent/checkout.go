@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/spf13/cobra"
+
 	"github.com/holdfast-dev/holdfast/internal/fleet"
 	"github.com/holdfast-dev/holdfast/internal/gitsource"
 	"github.com/holdfast-dev/holdfast/internal/tree"
@@ -21,6 +23,16 @@ type checkout struct {
 	path string
 	// rev names a commit; "" is the files as they are on disk, and HEAD in a bare repository.
 	rev string
+}
+
+// declare declares the flags --repo, which is that, and --path.
+func (c *checkout) declare(cmd *cobra.Command, repo string) {
+	f := cmd.Flags()
+	f.StringVar(&c.dir, "repo", ".", repo)
+	f.StringVar(&c.path, "path", ".", "`FOLDER` below --repo that holds fleet.yaml, clusters/ and apps/")
+	if err := cmd.MarkFlagDirname("repo"); err != nil {
+		panic(err) // no such flag: a mistake of ours
+	}
 }
 
 // opened is a fleet with the files it was read from.

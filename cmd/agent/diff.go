@@ -80,17 +80,11 @@ func newDiff() *cobra.Command {
 		Long:    diffLong,
 		Example: diffExample,
 		Args:    noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := fill(cmd); err != nil {
-				return err
-			}
-			return r.run(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr())
-		},
+		RunE:    filled(r.run),
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
-	f.StringVar(&r.dir, "repo", ".", "`DIR` of the fleet repository on this machine: a clone, a folder in it, or a bare repository")
-	f.StringVar(&r.path, "path", ".", "`FOLDER` below --repo that holds fleet.yaml, clusters/ and apps/")
+	r.declare(cmd, "`DIR` of the fleet repository on this machine: a clone, a folder in it, or a bare repository")
 	f.StringVar(&r.base, "base", "", "`REV` to compare with: a commit, branch or tag (default: origin/HEAD, origin/main or origin/master)")
 	f.StringVar(&r.head, "head", "HEAD", "`REV` that is to be looked at")
 	f.BoolVar(&r.direct, "direct", false, "compare with --base itself, not with where --head has parted from it")
@@ -98,9 +92,6 @@ func newDiff() *cobra.Command {
 	f.StringVarP(&r.output, "output", "o", outputText, "`FORMAT`: text, markdown or json")
 	f.IntVar(&r.maxSize, "max-size", 65000, "`BYTES` that markdown may have: GitHub takes 65,536 characters in a comment")
 	nameEnv(f)
-	if err := cmd.MarkFlagDirname("repo"); err != nil {
-		panic(err) // no such flag: a mistake of ours
-	}
 	complete(cmd, "output", diffOutputs...)
 	r.completeNames(cmd, "cluster", clusterNames)
 	return cmd

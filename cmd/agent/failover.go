@@ -78,26 +78,17 @@ func newFailover() *cobra.Command {
 		Long:    failoverLong,
 		Example: failoverExample,
 		Args:    noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := fill(cmd); err != nil {
-				return err
-			}
-			return r.run(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr())
-		},
+		RunE:    filled(r.run),
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
-	f.StringVar(&r.dir, "repo", ".", "`DIR` of the clone of the fleet repository, or a folder in it")
-	f.StringVar(&r.path, "path", ".", "`FOLDER` below --repo that holds fleet.yaml, clusters/ and apps/")
+	r.declare(cmd, "`DIR` of the clone of the fleet repository, or a folder in it")
 	f.StringArrayVar(&r.drain, "drain", nil, "`KEY=VALUE[,...]`: labels of the clusters that every app leaves")
 	f.StringArrayVar(&r.restore, "restore", nil, "`KEY=VALUE[,...]`: the drain that ends")
 	f.StringVar(&r.reason, "reason", "", "`TEXT` that tells people why: in fleet.yaml and in the commit's message")
 	f.BoolVar(&r.force, "force", false, "do not wait until others have taken over, and go on where an app has nowhere to go or a fleet file cannot be used")
 	f.BoolVar(&r.commit, "commit", false, "commit the edit")
 	nameEnv(f)
-	if err := cmd.MarkFlagDirname("repo"); err != nil {
-		panic(err) // no such flag: a mistake of ours
-	}
 	r.completeNames(cmd, "drain", failover.Pairs)
 	r.completeNames(cmd, "restore", failover.Drains)
 	return cmd

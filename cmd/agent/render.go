@@ -54,30 +54,23 @@ func newRender() *cobra.Command {
 		Long:    renderLong,
 		Example: renderExample,
 		Args:    noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := fill(cmd); err != nil {
-				return err
-			}
-			out := bufio.NewWriter(cmd.OutOrStdout())
-			err := r.run(cmd.Context(), out, cmd.ErrOrStderr())
+		RunE: filled(func(ctx context.Context, stdout, stderr io.Writer) error {
+			out := bufio.NewWriter(stdout)
+			err := r.run(ctx, out, stderr)
 			if flushErr := out.Flush(); flushErr != nil {
 				err = errors.Join(err, fmt.Errorf("write the output: %w", flushErr))
 			}
 			return err
-		},
+		}),
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
-	f.StringVar(&r.dir, "repo", ".", "`DIR` of the fleet repository on this machine: a clone, a folder in it, or a bare repository")
-	f.StringVar(&r.path, "path", ".", "`FOLDER` below --repo that holds fleet.yaml, clusters/ and apps/")
+	r.declare(cmd, "`DIR` of the fleet repository on this machine: a clone, a folder in it, or a bare repository")
 	f.StringVar(&r.rev, "rev", "", "`REV`: a commit, branch or tag (default: the files on disk)")
 	f.StringVar(&r.cluster, "cluster", "", "`NAME` of the cluster")
 	f.StringVar(&r.app, "app", "", "`APP`: only this one (default: all)")
 	f.BoolVar(&r.showSecrets, "show-secrets", false, "print the values of Secrets")
 	nameEnv(f)
-	if err := cmd.MarkFlagDirname("repo"); err != nil {
-		panic(err) // no such flag: a mistake of ours
-	}
 	r.completeNames(cmd, "cluster", clusterNames)
 	r.completeNames(cmd, "app", appNames)
 	return cmd

@@ -84,12 +84,7 @@ func newStatus() *cobra.Command {
 		Long:    statusLong,
 		Example: statusExample,
 		Args:    noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := fill(cmd); err != nil {
-				return err
-			}
-			return r.run(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr())
-		},
+		RunE:    filled(r.run),
 	}
 	f := cmd.Flags()
 	f.SortFlags = false

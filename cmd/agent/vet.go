@@ -63,24 +63,15 @@ func newVet() *cobra.Command {
 		Long:    vetLong,
 		Example: vetExample,
 		Args:    noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := fill(cmd); err != nil {
-				return err
-			}
-			return r.run(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr())
-		},
+		RunE:    filled(r.run),
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
-	f.StringVar(&r.dir, "repo", ".", "`DIR` of the fleet repository on this machine: a clone, a folder in it, or a bare repository")
-	f.StringVar(&r.path, "path", ".", "`FOLDER` below --repo that holds fleet.yaml, clusters/ and apps/")
+	r.declare(cmd, "`DIR` of the fleet repository on this machine: a clone, a folder in it, or a bare repository")
 	f.StringVar(&r.rev, "rev", "", "`REV`: a commit, branch or tag (default: the files on disk)")
 	f.StringVarP(&r.output, "output", "o", outputText, "`FORMAT`: text, json or sarif")
 	f.BoolVar(&r.strict, "strict", false, "exit with 1 for warnings too")
 	nameEnv(f)
-	if err := cmd.MarkFlagDirname("repo"); err != nil {
-		panic(err) // no such flag: a mistake of ours
-	}
 	complete(cmd, "output", vetOutputs...)
 	return cmd
 }
