@@ -76,6 +76,11 @@ bench: build ## Measure Holdfast beside its references, 20 minutes (BENCH='--qui
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o bin/bench-applier ./cmd/bench/applier
 	bin/bench --agent bin/holdfast --json bin/bench.json $(BENCH)
 
+.PHONY: bench-fleet
+bench-fleet: ## Measure what a fleet of agents asks of a Git server, 40 minutes (BENCH='--quick', '--only poll', '--list')
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o bin/bench ./cmd/bench
+	bin/bench scale --json bin/bench-fleet.json $(BENCH)
+
 .PHONY: cluster
 cluster: ## Start a local cluster named dev (stop it: bin/localcluster down dev)
 	go build -C localcluster -o $(CURDIR)/bin/localcluster ./cmd/localcluster

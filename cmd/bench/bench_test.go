@@ -26,7 +26,7 @@ func testLab(t *testing.T) *lab {
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", agent, "../agent").CombinedOutput(); err != nil {
 		t.Fatalf("build the agent: %v\n%s", err, out)
 	}
-	l, err := newLab(t.Context(), flags{agent: agent, quick: true, runs: 1})
+	l, err := newLab(t.Context(), &clusterSuite, flags{agent: agent, quick: true, runs: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

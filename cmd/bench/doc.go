@@ -6,4 +6,9 @@
 // its own too: this program executes itself with a hidden first argument ("ref" or "task"). Requests are
 // counted, and the times of PATCHes taken, from the API server's audit log; memory and CPU from the
 // kernel. Nothing here decides whether a test passes but the counts.
+//
+// "bench scale" (make bench-fleet, docs/scale.md) is about many agents and one Git server instead. The agents
+// are simulated in this process: what of a real agent talks to Git, and nothing of Kubernetes. The server is a
+// process of its own, which counts requests and bytes, and whose CPU the kernel accounts with that of the git
+// programs that it starts.
 package main

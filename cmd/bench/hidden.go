@@ -19,6 +19,7 @@ var hidden = map[string]func(ctx context.Context, args []string) (any, error){
 	"task kustomize": taskKustomize,
 	"task plain":     taskPlain,
 	"task git":       taskGit,
+	"task serve":     taskServe,
 }
 
 func runHidden(ctx context.Context, args []string) error {

@@ -22,59 +22,71 @@ import (
 // lab is what the workloads are run with.
 type lab struct {
 	flags
-	dir, logs   string
-	self, agent string // programs
-	kubectl     string // "" if there is none
-	git         *gittest.Server
-	began       time.Time
-	current     string // workload
-	results     results
-	processes   int
+	dir, logs string
+	self      string // this program
+	began     time.Time
+	current   string // workload
+	results   results
+	processes int
 
-	fleets map[int]*fleetData
-	site   *site // nil if there is none
+	// Of the suite about one cluster.
+
+	agent   string // the program
+	kubectl string // "" if there is none
+	git     *gittest.Server
+	fleets  map[int]*fleetData
+	site    *site // nil if there is none
 	// peaks are the most memory that agents held, in MiB, by the number of objects.
 	peaks map[int][]float64
 	best  int // concurrency at which the raw client is fastest; 0 before it was found out
+
+	// Of the suite about many agents.
+
+	crowd *crowd
 }
 
 // token is what the agent's webhook is checked with.
 const token = "benchmark"
 
-func newLab(ctx context.Context, o flags) (*lab, error) {
+func newLab(ctx context.Context, s *suite, o flags) (*lab, error) {
 	l := &lab{flags: o, began: time.Now(), fleets: map[int]*fleetData{}, peaks: map[int][]float64{}}
 	var err error
-	if l.agent, err = filepath.Abs(o.agent); err != nil {
-		return nil, err
-	}
-	if _, err := os.Stat(l.agent); err != nil {
-		return nil, fmt.Errorf("the program to measure: %w (make build makes it)", err)
-	}
 	if l.self, err = os.Executable(); err != nil {
 		return nil, err
-	}
-	if path, err := exec.LookPath("kubectl"); err == nil {
-		l.kubectl = path
 	}
 	if l.dir, err = os.MkdirTemp("", "holdfast-bench-"); err != nil {
 		return nil, err
 	}
-	if err := l.prepare(ctx); err != nil {
+	l.logs = filepath.Join(l.dir, "logs")
+	if l.keepLogs != "" {
+		l.logs = l.keepLogs
+	}
+	l.results = results{suite: *s, Machine: thisMachine(ctx), Runs: l.samples(), Quick: l.quick}
+	err = os.MkdirAll(l.logs, 0o700)
+	if err == nil {
+		err = s.prepare(ctx, l)
+	}
+	if err != nil {
 		return nil, errors.Join(err, l.close())
 	}
 	return l, nil
 }
 
-func (l *lab) prepare(ctx context.Context) error {
-	l.logs = filepath.Join(l.dir, "logs")
-	if l.keepLogs != "" {
-		l.logs = l.keepLogs
+// prepareClusters readies the lab for control planes.
+func prepareClusters(ctx context.Context, l *lab) error {
+	var err error
+	if l.agent, err = filepath.Abs(l.flags.agent); err != nil {
+		return err
+	}
+	if _, err := os.Stat(l.agent); err != nil {
+		return fmt.Errorf("the program to measure: %w (make build makes it)", err)
+	}
+	if path, err := exec.LookPath("kubectl"); err == nil {
+		l.kubectl = path
 	}
 	credentials := l.credentials()
-	for _, dir := range []string{l.logs, credentials} {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return err
-		}
+	if err := os.MkdirAll(credentials, 0o700); err != nil {
+		return err
 	}
 	if err := os.WriteFile(filepath.Join(credentials, "webhook.token"), []byte(token), 0o600); err != nil {
 		return err
@@ -82,11 +94,9 @@ func (l *lab) prepare(ctx context.Context) error {
 	if _, err := localcluster.Build(ctx, os.Stderr); err != nil {
 		return err
 	}
-	var err error
 	if l.git, err = gittest.Start(gittest.Options{Dir: filepath.Join(l.dir, "git")}); err != nil {
 		return err
 	}
-	l.results = results{Machine: thisMachine(ctx), Runs: l.samples(), Quick: l.quick}
 	if l.kubectl != "" {
 		l.results.Machine.Versions["kubectl"] = strings.TrimPrefix(output(ctx, l.kubectl, "version", "--client"), "Client Version: ")
 	}
@@ -98,6 +108,9 @@ func (l *lab) close() error {
 	errs := []error{l.leave()}
 	if l.git != nil {
 		errs = append(errs, l.git.Close())
+	}
+	if l.crowd != nil {
+		errs = append(errs, l.crowd.close())
 	}
 	return errors.Join(append(errs, os.RemoveAll(l.dir))...)
 }

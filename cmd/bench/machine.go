@@ -53,9 +53,9 @@ func thisMachine(ctx context.Context) machine {
 	return m
 }
 
-func (m *machine) markdown() string {
+func (m *machine) markdown(sharing string) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "Run on %s: %d cores (%s), %s of memory, %s, %s, %s. Client, server and etcd share the cores.\n", m.Date, m.Cores, m.CPU, m.Memory, m.Kernel, m.Go, m.Git)
+	fmt.Fprintf(&b, "Run on %s: %d cores (%s), %s of memory, %s, %s, %s. %s\n", m.Date, m.Cores, m.CPU, m.Memory, m.Kernel, m.Go, m.Git, sharing)
 	var versions []string
 	for _, k := range []string{"kube-apiserver", "etcd", "kubectl", "k8s.io/client-go", "sigs.k8s.io/cli-utils", "sigs.k8s.io/kustomize/api", "github.com/go-git/go-git/v5"} {
 		if v := m.Versions[k]; v != "" {

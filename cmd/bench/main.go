@@ -26,6 +26,7 @@ type flags struct {
 	quick, list    bool
 	json, markdown string
 	keepLogs       string
+	agents, refs   int
 }
 
 // run returns the exit code: 0 if all ran, whether a target was reached or not, 2 for bad usage, 3 if
@@ -34,10 +35,50 @@ func run(ctx context.Context, args []string) int {
 	if len(args) > 0 && (args[0] == "ref" || args[0] == "task") {
 		return report(runHidden(ctx, args))
 	}
+	s := &clusterSuite
+	if len(args) > 0 && args[0] == scaleSuite.name {
+		s, args = &scaleSuite, args[1:]
+	}
 	var o flags
-	f := flag.NewFlagSet("bench", flag.ContinueOnError)
-	f.StringVar(&o.agent, "agent", "bin/holdfast", "`FILE`: the program that is measured")
-	f.StringVar(&o.applier, "applier", "bin/bench-applier", "`FILE`: the reference that uses cli-utils' Applier; left out if it is not there")
+	f := s.flags(&o)
+	if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
+		return 0
+	} else if err != nil {
+		return 2
+	}
+	if o.list {
+		for _, w := range s.workloads {
+			fmt.Printf("%-14s %s\n", w.name, w.about)
+		}
+		return 0
+	}
+	chosen, err := s.choose(o.only)
+	switch {
+	case err != nil:
+	case f.NArg() > 0:
+		err = fmt.Errorf("unexpected argument %q", f.Arg(0))
+	case o.runs < 1:
+		err = errors.New("--runs: want at least 1")
+	case s.name == scaleSuite.name && o.refs < 100:
+		err = errors.New("--refs: want at least 100")
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		return 2
+	}
+	return report(measure(ctx, s, o, chosen))
+}
+
+// flags are those of a suite.
+func (s *suite) flags(o *flags) *flag.FlagSet {
+	f := flag.NewFlagSet(strings.TrimSpace("bench "+s.name), flag.ContinueOnError)
+	if s.name == scaleSuite.name {
+		f.IntVar(&o.agents, "agents", 0, "`N` simulated agents in the ramp at most (default: as many as the machine carries)")
+		f.IntVar(&o.refs, "refs", 1000, "`N` clusters that report to the repository")
+	} else {
+		f.StringVar(&o.agent, "agent", "bin/holdfast", "`FILE`: the program that is measured")
+		f.StringVar(&o.applier, "applier", "bin/bench-applier", "`FILE`: the reference that uses cli-utils' Applier; left out if it is not there")
+	}
 	f.StringVar(&o.only, "only", "", "`NAME[,NAME]`: only these workloads (see --list)")
 	f.IntVar(&o.runs, "runs", 3, "`N` samples of what takes seconds; what takes milliseconds has ten times as many")
 	f.BoolVar(&o.quick, "quick", false, "small sizes and one sample, to try it out; the figures mean nothing")
@@ -46,32 +87,10 @@ func run(ctx context.Context, args []string) int {
 	f.StringVar(&o.markdown, "markdown", "", "`FILE` to write the table to: between the markers, if it has them")
 	f.StringVar(&o.keepLogs, "logs", "", "`FOLDER` to keep the agents' logs in (default: dropped)")
 	f.Usage = func() {
-		fmt.Fprintln(f.Output(), "usage: bench [flags]\n\nMeasure Holdfast and its references. Run it in the repository; make bench does.")
+		fmt.Fprintf(f.Output(), "usage: %s [flags]\n\n%s Run it in the repository; make %s does.\n", f.Name(), s.about, s.target)
 		f.PrintDefaults()
 	}
-	if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
-		return 0
-	} else if err != nil {
-		return 2
-	}
-	if o.list {
-		for _, w := range workloads {
-			fmt.Printf("%-14s %s\n", w.name, w.about)
-		}
-		return 0
-	}
-	chosen, err := choose(o.only)
-	if err == nil && f.NArg() > 0 {
-		err = fmt.Errorf("unexpected argument %q", f.Arg(0))
-	}
-	if err == nil && o.runs < 1 {
-		err = errors.New("--runs: want at least 1")
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "bench:", err)
-		return 2
-	}
-	return report(measure(ctx, o, chosen))
+	return f
 }
 
 func report(err error) int {
@@ -83,14 +102,14 @@ func report(err error) int {
 }
 
 // choose returns the workloads with these names; "" is all.
-func choose(only string) ([]workload, error) {
+func (s *suite) choose(only string) ([]workload, error) {
 	if only == "" {
-		return workloads, nil
+		return s.workloads, nil
 	}
 	var chosen []workload
 	for name := range strings.SplitSeq(only, ",") {
 		found := false
-		for _, w := range workloads {
+		for _, w := range s.workloads {
 			if w.name == name {
 				chosen, found = append(chosen, w), true
 			}
@@ -104,8 +123,8 @@ func choose(only string) ([]workload, error) {
 
 // measure runs the workloads and writes what came out, also of those before an interruption. One that fails
 // does not keep the others from running.
-func measure(ctx context.Context, o flags, chosen []workload) (err error) {
-	l, err := newLab(ctx, o)
+func measure(ctx context.Context, s *suite, o flags, chosen []workload) (err error) {
+	l, err := newLab(ctx, s, o)
 	if err != nil {
 		return err
 	}

@@ -50,3 +50,29 @@ func cpuTime(pid int) (time.Duration, bool) {
 	}
 	return time.Duration(ticks) * 10 * time.Millisecond, true
 }
+
+// machineTime is the time that all cores together have been busy since the machine was started; false if it
+// is unknown.
+func machineTime() (time.Duration, bool) {
+	b, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0, false
+	}
+	line, _, _ := strings.Cut(string(b), "\n")
+	fields := strings.Fields(line)
+	// cpu user nice system idle iowait irq softirq steal, in hundredths of a second.
+	if len(fields) < 9 || fields[0] != "cpu" {
+		return 0, false
+	}
+	var ticks int64
+	for i, f := range fields[1:9] {
+		n, err := strconv.ParseInt(f, 10, 64)
+		if err != nil {
+			return 0, false
+		}
+		if i != 3 && i != 4 {
+			ticks += n
+		}
+	}
+	return time.Duration(ticks) * 10 * time.Millisecond, true
+}

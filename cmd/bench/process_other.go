@@ -16,3 +16,6 @@ func peakMemory(int) uint64 { return 0 }
 
 // cpuTime is unknown here.
 func cpuTime(int) (time.Duration, bool) { return 0, false }
+
+// machineTime is unknown here.
+func machineTime() (time.Duration, bool) { return 0, false }

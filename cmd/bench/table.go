@@ -15,12 +15,17 @@ import (
 
 // results are the rows and where they come from.
 type results struct {
+	suite   suite
 	Machine machine `json:"machine"`
 	Runs    int     `json:"runs"`
 	Quick   bool    `json:"quick,omitempty"`
 	Rows    []row   `json:"rows"`
 	// Quoted are figures of others that were not measured in this run.
-	Quoted []quoted `json:"quoted"`
+	Quoted []quoted `json:"quoted,omitempty"`
+	// Plans are calculated from the rows.
+	Plans []plan `json:"plans,omitempty"`
+	// Others are the cores that other programs used during each workload.
+	Others []float64 `json:"others,omitempty"`
 }
 
 // quoted is a figure that was measured or published elsewhere.
@@ -53,7 +58,7 @@ var quotedFigures = []quoted{
 
 // write prints the table and writes the files that are asked for.
 func (r *results) write(out io.Writer, jsonFile, markdownFile string) error {
-	r.Quoted = quotedFigures
+	r.Quoted = r.suite.quoted
 	if err := r.print(out); err != nil {
 		return err
 	}
@@ -119,6 +124,9 @@ func (r *results) print(out io.Writer) error {
 			_, _ = fmt.Fprintf(out, "note: %s, %s: %s\n", r.Rows[i].Workload, r.Rows[i].What, n)
 		}
 	}
+	if len(r.Quoted) == 0 {
+		return nil
+	}
 	w = tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	_, _ = fmt.Fprintln(w, "\nquoted, not measured in this run\tfigure\tsource")
 	for _, q := range r.Quoted {
@@ -130,8 +138,8 @@ func (r *results) print(out io.Writer) error {
 // markdown is the section of the results.
 func (r *results) markdown() string {
 	var b strings.Builder
-	b.WriteString(r.Machine.markdown())
-	fmt.Fprintf(&b, "\nMedians of %d runs of what takes seconds, and of more of what takes milliseconds; min-max is the spread. The ratio is that of the medians.\n\n", r.Runs)
+	b.WriteString(r.Machine.markdown(r.suite.sharing))
+	fmt.Fprintf(&b, "\n%s\n\n", r.suite.method(r))
 	line := func(cells []string) { fmt.Fprintf(&b, "| %s |\n", strings.Join(cells, " | ")) }
 	line(header)
 	b.WriteString("|" + strings.Repeat("---|", len(header)) + "\n")
@@ -144,6 +152,12 @@ func (r *results) markdown() string {
 			fmt.Fprintf(&b, "- %s, %s: %s\n", r.Rows[i].Workload, r.Rows[i].What, n)
 		}
 	}
+	if len(r.Plans) > 0 {
+		b.WriteString(planMarkdown(r.Plans))
+	}
+	if len(r.Quoted) == 0 {
+		return b.String()
+	}
 	b.WriteString("\nOthers, quoted and not measured in this run:\n\n| what | figure | source |\n|---|---|---|\n")
 	for _, q := range r.Quoted {
 		line([]string{q.What, q.Figure, q.Source})
@@ -152,10 +166,11 @@ func (r *results) markdown() string {
 }
 
 // The markers stand around what is generated.
-const (
-	beginMarker = "<!-- results: begin, written by make bench -->\n"
-	endMarker   = "<!-- results: end -->\n"
-)
+const endMarker = "<!-- results: end -->\n"
+
+func (s *suite) beginMarker() string {
+	return "<!-- results: begin, written by make " + s.target + " -->\n"
+}
 
 // insert writes the section into the file, between the markers if it has them.
 func (r *results) insert(file string) error {
@@ -164,12 +179,13 @@ func (r *results) insert(file string) error {
 		return err
 	}
 	content := r.markdown()
-	if before, rest, ok := strings.Cut(string(old), beginMarker); ok {
+	begin := r.suite.beginMarker()
+	if before, rest, ok := strings.Cut(string(old), begin); ok {
 		_, after, ok := strings.Cut(rest, endMarker)
 		if !ok {
 			return fmt.Errorf("%s: no line %q behind the first marker", file, strings.TrimSpace(endMarker))
 		}
-		content = before + beginMarker + "\n" + content + "\n" + endMarker + after
+		content = before + begin + "\n" + content + "\n" + endMarker + after
 	}
 	return os.WriteFile(file, []byte(content), 0o644) //nolint:gosec // a page of the documentation
 }

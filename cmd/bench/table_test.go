@@ -64,11 +64,12 @@ func TestReached(t *testing.T) {
 // The page around the markers stays as it is.
 func TestInsert(t *testing.T) {
 	t.Parallel()
+	begin := clusterSuite.beginMarker()
 	file := filepath.Join(t.TempDir(), "page.md")
-	if err := os.WriteFile(file, []byte("before\n"+beginMarker+"stale\n"+endMarker+"after\n"), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte("before\n"+begin+"stale\n"+endMarker+"after\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	r := results{Rows: []row{{Workload: "w", What: "measure", Unit: "ms", Ours: []float64{12.34}}}}
+	r := results{suite: clusterSuite, Rows: []row{{Workload: "w", What: "measure", Unit: "ms", Ours: []float64{12.34}}}}
 	for range 2 {
 		if err := r.insert(file); err != nil {
 			t.Fatal(err)
@@ -79,7 +80,7 @@ func TestInsert(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := string(b)
-	if !strings.HasPrefix(got, "before\n"+beginMarker) || !strings.HasSuffix(got, endMarker+"after\n") ||
+	if !strings.HasPrefix(got, "before\n"+begin) || !strings.HasSuffix(got, endMarker+"after\n") ||
 		strings.Contains(got, "stale") || strings.Count(got, "12.3 ms") != 1 {
 		t.Errorf("got:\n%s", got)
 	}
