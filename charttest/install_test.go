@@ -119,18 +119,19 @@ func TestInstalledAgentSyncsTheExample(t *testing.T) {
 
 	t.Run("upgrade to cluster-admin", func(t *testing.T) {
 		i.upgrade(t, map[string]any{"rbac": map[string]any{"mode": "clusterAdmin"}})
-		if _, err := i.repo.Commit(gittest.Edit("apps/shop/storefront/base/config.yaml", func(content string) string {
-			return strings.Replace(content, "Free delivery this week", "Free delivery today", 1)
+		// An app without waves: those of others wait for clusters that are not there.
+		if _, err := i.repo.Commit(gittest.Edit("apps/shop/checkout/base/pdb.yaml", func(content string) string {
+			return strings.Replace(content, "maxUnavailable: 25%", "maxUnavailable: 30%", 1)
 		})); err != nil {
 			t.Fatal(err)
 		}
 		eventually(t, agent, func(ctx context.Context) error {
-			web, err := i.client.CoreV1().ConfigMaps("storefront").Get(ctx, "web", metav1.GetOptions{})
+			budget, err := i.client.PolicyV1().PodDisruptionBudgets("checkout").Get(ctx, "checkout", metav1.GetOptions{})
 			if err != nil {
 				return err
 			}
-			if web.Data["BANNER"] != "Free delivery today" {
-				return fmt.Errorf("banner is %q", web.Data["BANNER"])
+			if got := budget.Spec.MaxUnavailable.String(); got != "30%" {
+				return fmt.Errorf("maxUnavailable is %s", got)
 			}
 			return nil
 		})

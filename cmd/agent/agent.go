@@ -13,6 +13,7 @@ import (
 	"github.com/holdfast-dev/holdfast/internal/agent"
 	"github.com/holdfast-dev/holdfast/internal/config"
 	"github.com/holdfast-dev/holdfast/internal/kube"
+	"github.com/holdfast-dev/holdfast/internal/memory"
 )
 
 const agentLong = `Run the agent of one cluster until it is told to stop.
@@ -82,7 +83,7 @@ func newAgent() *cobra.Command {
 
 // superviseAgent reads the settings, runs the agent, and runs it anew when the file changes.
 func superviseAgent(ctx context.Context, l loader) error {
-	tuneMemory(l.lookupEnv)
+	memory.Tune(l.lookupEnv)
 	file, err := l.file()
 	if err != nil {
 		return misuse(err)

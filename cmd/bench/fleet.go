@@ -20,6 +20,7 @@ import (
 const (
 	clusterName = "bench"
 	perApp      = 4 // objects
+	perTeam     = 50
 	namespaces  = 5
 )
 
@@ -66,7 +67,9 @@ data:
 `, appName(i), appNamespace(i), value)
 }
 
-func appDir(i int) string { return "apps/" + appName(i) }
+// appDir is the folder of an app, in one of its team: a folder with thousands of others would be a tree object of
+// a hundred kilobytes, which every commit replaces.
+func appDir(i int) string { return fmt.Sprintf("apps/team-%02d/%s", i/perTeam, appName(i)) }
 
 // fleetFiles are the files of a fleet with one cluster and apps of four objects: a ConfigMap, a
 // ServiceAccount, a Service and a Deployment at 0 replicas, in a file each. The same size gives the same

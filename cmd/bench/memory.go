@@ -4,9 +4,9 @@ import (
 	"context"
 )
 
-// memory reports the most that agents held: those of the other workloads of this run, or else one that is
+// peaks reports the most that agents held: those of the other workloads of this run, or else one that is
 // started for it.
-func memory(ctx context.Context, l *lab) error {
+func peaks(ctx context.Context, l *lab) error {
 	for _, m := range []struct {
 		size  int
 		limit float64

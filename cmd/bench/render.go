@@ -32,7 +32,7 @@ func overlays(ctx context.Context, l *lab) error {
 		}
 		full, changed = append(full, last.Full...), append(changed, last.Changed...)
 		var took float64
-		if err := l.task(ctx, &took, "kustomize", dir, "apps/*/overlays/prod"); err != nil {
+		if err := l.task(ctx, &took, "kustomize", dir, "apps/*/*/overlays/prod"); err != nil {
 			return err
 		}
 		kustomize = append(kustomize, took)

@@ -22,6 +22,7 @@ import (
 	"github.com/holdfast-dev/holdfast/internal/fleet"
 	"github.com/holdfast-dev/holdfast/internal/gitsource"
 	"github.com/holdfast-dev/holdfast/internal/gittest"
+	"github.com/holdfast-dev/holdfast/internal/memory"
 	"github.com/holdfast-dev/holdfast/internal/render"
 	"github.com/holdfast-dev/holdfast/internal/tree"
 )
@@ -69,6 +70,7 @@ type renderAnswer struct {
 // taskRender follows a repository as an agent does, renders the first commit, and then commits in which one
 // app changes. Arguments: folder of the bare repository, its URL, how many commits.
 func taskRender(ctx context.Context, args []string) (any, error) {
+	memory.Tune(os.LookupEnv)
 	n, err := strconv.Atoi(args[2])
 	if err != nil {
 		return nil, err

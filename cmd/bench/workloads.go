@@ -43,7 +43,7 @@ var clusterWorkloads = []workload{
 	{"restart", "a new start of the agent among 5,000 objects, with and without its data dir", restart},
 	{"poll", "one object changed among 5,000, from push to live by poll", poll},
 	{"idle", "5,000 objects, and nothing changes", idle},
-	{"memory", "the most memory that an agent held, at 5,000 and 10,000 objects", memory},
+	{"memory", "the most memory that an agent held, at 5,000 and 10,000 objects", peaks},
 	{"render", "300 apps with overlays: all of them, and one that changed", overlays},
 	{"preview", "300 apps for 50 clusters in one process", preview},
 	{"plain", "one app of 5,000 objects that only lists them", plain},

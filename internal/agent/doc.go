@@ -11,6 +11,10 @@
 //	                                             +------ drift.Watcher <---------+
 //
 // Compiling (compile.go) turns a commit into what this cluster should have. It runs beside the loop,
-// so healing never waits for it. It also decides which apps adopt the commit's content now and which
-// keep what they have: because they are frozen, wait for another app, or do not render.
+// so healing never waits for it. Then it decides, by the pure functions of package gate (decision.go): which
+// placement each app enforces here, and which apps adopt the commit's content now while others keep what
+// they have, because they are frozen, wait for their wave or another app, or do not render. What a gate has
+// to know of other clusters comes from their reports (bus.go), which are read only while a gate waits; what
+// has to survive a restart is recorded before it is acted upon. A commit of which a gate holds something is
+// compiled again when other clusters report, and when a time comes that the gate waits for.
 package agent

@@ -180,7 +180,7 @@ func prepare(docs []*yaml.Node, req Request) (*set, error) {
 	for _, doc := range docs {
 		content, err := decode(doc)
 		if err != nil {
-			unknown = append(unknown, fmt.Errorf("%s: %w", keyOf(doc), err))
+			unknown = append(unknown, fmt.Errorf("%s: %s", keyOf(doc), tidy(err)))
 			continue
 		}
 		for _, content := range flatten(content) {

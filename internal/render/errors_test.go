@@ -217,16 +217,32 @@ func wantRemote(t *testing.T, files memTree) {
 	}
 }
 
+const secretURL = "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {url: 'user:hunter2'}\n"
+
 // TestSecretsStayOutOfErrors: kustomize quotes its input in some errors.
 func TestSecretsStayOutOfErrors(t *testing.T) {
 	for name, files := range map[string]string{
-		"literal":         "-- apps/web/kustomization.yaml --\nsecretGenerator: [{name: a, literals: [hunter2]}]\n",
-		"generator":       "-- apps/web/kustomization.yaml --\nsecretGenerator: [{name: a, literals: [p=hunter2, p=hunter2]}]\n",
-		"inline patch":    "-- apps/web/kustomization.yaml --\nresources: [a.yaml]\npatches: [{patch: 'hunter2: ['}]\n-- apps/web/a.yaml --\n" + configMap,
-		"patch in file":   "-- apps/web/kustomization.yaml --\nresources: [a.yaml]\npatches: [{path: p.yaml}]\n-- apps/web/p.yaml --\nhunter2: [\n-- apps/web/a.yaml --\n" + configMap,
-		"env file":        "-- apps/web/kustomization.yaml --\nsecretGenerator: [{name: a, envs: [e]}]\n-- apps/web/e --\np=\xffhunter2\n",
-		"patch no target": "-- apps/web/kustomization.yaml --\nresources: [a.yaml]\npatches: [{patch: '{apiVersion: v1, kind: Secret, metadata: {name: x}, stringData: {p: hunter2}}'}]\n-- apps/web/a.yaml --\n" + configMap,
-		"both patches":    "-- apps/web/kustomization.yaml --\nresources: [a.yaml]\npatchesStrategicMerge: ['{apiVersion: v1, kind: Secret, metadata: {name: x}, stringData: {p: hunter2}}']\n-- apps/web/a.yaml --\n" + configMap,
+		"literal":                   "-- apps/web/kustomization.yaml --\nsecretGenerator: [{name: a, literals: [hunter2]}]\n",
+		"generator":                 "-- apps/web/kustomization.yaml --\nsecretGenerator: [{name: a, literals: [p=hunter2, p=hunter2]}]\n",
+		"inline patch":              "-- apps/web/kustomization.yaml --\nresources: [a.yaml]\npatches: [{patch: 'hunter2: ['}]\n-- apps/web/a.yaml --\n" + configMap,
+		"patch in file":             "-- apps/web/kustomization.yaml --\nresources: [a.yaml]\npatches: [{path: p.yaml}]\n-- apps/web/p.yaml --\nhunter2: [\n-- apps/web/a.yaml --\n" + configMap,
+		"env file":                  "-- apps/web/kustomization.yaml --\nsecretGenerator: [{name: a, envs: [e]}]\n-- apps/web/e --\np=\xffhunter2\n",
+		"patch no target":           "-- apps/web/kustomization.yaml --\nresources: [a.yaml]\npatches: [{patch: '{apiVersion: v1, kind: Secret, metadata: {name: x}, stringData: {p: hunter2}}'}]\n-- apps/web/a.yaml --\n" + configMap,
+		"JSON patch without target": "-- apps/web/kustomization.yaml --\nresources: [a.yaml]\npatches: [{patch: '[{op: add, path: /data/p, value: hunter2}]'}]\n-- apps/web/a.yaml --\n" + configMap,
+		"patch and path":            "-- apps/web/kustomization.yaml --\nresources: [a.yaml]\npatches: [{path: a.yaml, patch: '{apiVersion: v1, kind: Secret, metadata: {name: x}, stringData: {p: hunter2}}'}]\n-- apps/web/a.yaml --\n" + configMap,
+		"several patches with a target": "-- apps/web/kustomization.yaml --\nresources: [a.yaml]\npatches:\n- target: {kind: ConfigMap}\n  patch: |\n    {apiVersion: v1, kind: ConfigMap, metadata: {name: x}, data: {p: hunter2}}\n    ---\n" +
+			"    {apiVersion: v1, kind: ConfigMap, metadata: {name: y}, data: {p: hunter2}}\n-- apps/web/a.yaml --\n" + configMap,
+		"replacement out of bounds": "-- apps/web/kustomization.yaml --\nresources: [a.yaml, s.yaml]\nreplacements: [{source: {kind: Secret, fieldPath: stringData.url, options: {delimiter: ':', index: 2}}, targets: [{select: {kind: ConfigMap}, fieldPaths: [data.key]}]}]\n" +
+			"-- apps/web/s.yaml --\n" + secretURL + "-- apps/web/a.yaml --\n" + configMap,
+		"replacement in a scalar": "-- apps/web/kustomization.yaml --\nresources: [a.yaml, s.yaml]\nreplacements: [{source: {kind: ConfigMap, fieldPath: metadata.name}, targets: [{select: {kind: Secret}, fieldPaths: [stringData.url.password]}]}]\n" +
+			"-- apps/web/s.yaml --\n" + secretURL + "-- apps/web/a.yaml --\n" + configMap,
+		"scalar for a map": "-- apps/web/kustomization.yaml --\nresources: [s.yaml]\npatches: [{path: p.yaml}]\n-- apps/web/p.yaml --\napiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: hunter2\n" +
+			"-- apps/web/s.yaml --\n" + secretURL,
+		"scalar for annotations":   "-- apps/web/kustomization.yaml --\nresources: [s.yaml]\ncommonAnnotations: {a: b}\n-- apps/web/s.yaml --\napiVersion: v1\nkind: Secret\nmetadata: {name: s, annotations: hunter2}\n",
+		"tag that does not fit":    "-- apps/web/kustomization.yaml --\nresources: [s.yaml]\n-- apps/web/s.yaml --\napiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {url: !!int hunter2}\n",
+		"JSON 6902 without target": "-- apps/web/kustomization.yaml --\nresources: [a.yaml]\npatchesJson6902: [{patch: '[{op: add, path: /data/p, value: hunter2}]'}]\n-- apps/web/a.yaml --\n" + configMap,
+		"JSON 6902 that is none":   "-- apps/web/kustomization.yaml --\nresources: [a.yaml]\npatchesJson6902: [{target: {version: v1, kind: ConfigMap, name: a}, patch: '{op: [hunter2'}]\n-- apps/web/a.yaml --\n" + configMap,
+		"both patches":             "-- apps/web/kustomization.yaml --\nresources: [a.yaml]\npatchesStrategicMerge: ['{apiVersion: v1, kind: Secret, metadata: {name: x}, stringData: {p: hunter2}}']\n-- apps/web/a.yaml --\n" + configMap,
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := build1(archive(t, files), fleet.AppSpec{})

@@ -68,23 +68,39 @@ func (f *files) kustomize(dir, namespace string, schema bool) (nodes []*yaml.Nod
 	return nodes, nil
 }
 
-// kustomize quotes what it was given in some errors: the literals of a secretGenerator, a patch.
-// Secrets never reach an error.
-var quoted = []*regexp.Regexp{
+// quoting are the places where kustomize and the YAML library put what they were given into an error: the
+// literals of a secretGenerator, a patch, a whole object. It may be a secret, so that no more than $1 and $2
+// remains of each. What kustomize quotes cannot be told from what it says after it, and most of it stands at
+// the end, so that most of these go to the end.
+var quoting = []*regexp.Regexp{
 	regexp.MustCompile("(?s) with config: `.*`"),
+	regexp.MustCompile("(?s)(cannot (?:decode|unmarshal) !!\\S+ )`.*`( (?:as|into) )"),
 	regexp.MustCompile(`(?s)(literal source)s? .*(, expected key=value)`),
-	regexp.MustCompile(`(?s)line .*( has invalid utf8 bytes) : .*`),
+	regexp.MustCompile(`(?s)( has invalid utf8 bytes) : .*`),
 	regexp.MustCompile(`(?s)(patch(?:es)? from )\[.*\]`),
 	regexp.MustCompile(`(?s)(as both an SM and JSON patch: )\[.*\]`),
+	regexp.MustCompile(`(?s)\s*:?\s*\[patch: .*`),
+	regexp.MustCompile(`(?s)(patch and path can't be set at the same time)\n.*`),
+	regexp.MustCompile(`(?s)(must specify one of patch and path) in\n.*`),
+	regexp.MustCompile(`(?s)(must specify a target for patch) .*`),
+	regexp.MustCompile(`(?s), (?:JsonOp|Patch)=.*`),
+	regexp.MustCompile(`(?s)(\bdecoding) ["'\[{-].*`),
+	regexp.MustCompile(`(?s)( is out of bounds) for value .*`),
+	regexp.MustCompile(`(?s):? *(?:node contents|content summary):.*`),
+	regexp.MustCompile(`(?s)(expected 1 resource, found \d+) in .*`),
+	regexp.MustCompile(`(?s)(empty item) at .* in object .*`),
+	regexp.MustCompile(`(?s)(invalid map key): value=.*`),
+	regexp.MustCompile(`(?s)(received error .*) for the following resource:.*`),
+	regexp.MustCompile(`(?s)(node \S+ is not a string): .*`),
 }
 
 // maxMessage bounds an error of kustomize, which may hold whole files.
 const maxMessage = 2000
 
-// tidy makes an error of kustomize fit to be shown: paths as in the repository, nothing quoted.
+// tidy makes an error of kustomize, or of YAML, fit to be shown: paths as in the repository, nothing quoted.
 func tidy(err error) string {
 	s := err.Error()
-	for _, q := range quoted {
+	for _, q := range quoting {
 		s = q.ReplaceAllString(s, "$1$2")
 	}
 	s = strings.ReplaceAll(s, mount+"/", "")
