@@ -171,9 +171,17 @@ func (p *pipeline) stand(t *testing.T, program, script string) (comments, calls 
 	return comments, calls
 }
 
+// Comments that are there: without one of ours, and with two. The first that begins as ours do is somebody else's each
+// time, and so is one whose author is gone.
 const (
-	noComments = `[{"id": 7, "body": "Nice. <!-- holdfast diff -->"}]`
-	aComment   = `[{"id": 7, "body": "Nice."}, {"id": 8, "body": "<!-- holdfast diff -->\nold"}, {"id": 9, "body": "<!-- holdfast diff -->\nolder"}]`
+	noComments = `[{"id": 5, "author": null, "user": null, "body": null},
+		{"id": 6, "author": {"id": 40}, "user": {"login": "mallory"}, "body": "<!-- holdfast diff -->\nplanted"},
+		{"id": 7, "author": {"id": 41}, "user": {"login": "github-actions[bot]"}, "body": "Nice. <!-- holdfast diff -->"}]`
+	aComment = `[{"id": 5, "author": null, "user": null, "body": "<!-- holdfast diff -->"},
+		{"id": 6, "author": {"id": 40}, "user": {"login": "github-actions"}, "body": "<!-- holdfast diff -->\nplanted"},
+		{"id": 7, "author": {"id": 41}, "user": {"login": "github-actions[bot]"}, "body": "Nice."},
+		{"id": 8, "author": {"id": 41}, "user": {"login": "github-actions[bot]"}, "body": "<!-- holdfast diff -->\nold"},
+		{"id": 9, "author": {"id": 41}, "user": {"login": "github-actions[bot]"}, "body": "<!-- holdfast diff -->\nolder"}]`
 )
 
 // check answers with comments, runs the script and wants one call with these words.
@@ -230,6 +238,49 @@ esac`)
 	if out, err := p.try(t, p.dir, steps["Say what is wrong"]); err == nil || !strings.Contains(out, "spec.replica: unknown field") {
 		t.Errorf("%v, says: %s", err, out)
 	}
+	annotate := recipe(t, "../docs/ci.md", "::")
+	if out, err := p.try(t, p.dir, annotate); err == nil || !regexp.MustCompile(
+		`(?m)^::error file=apps/shop/storefront/base/deployment\.yaml,line=\d+,title=unknown-field::spec\.replica: unknown field`).MatchString(out) {
+		t.Errorf("%v, annotates: %s", err, out)
+	}
+	p.vetSays(t, `{"findings": [{"code": "a", "severity": "error", "file": "apps/a,line=9:\n.yaml", "line": 0, "message": "50%: a, b\r\n::stop-commands::x"},
+		{"code": "b", "severity": "warning", "file": "b.yaml", "line": 3, "message": null}]}`)
+	want := "::error file=apps/a%2Cline=9%3A%0A.yaml,line=1,title=a::50%25: a, b%0D%0A::stop-commands::x\n::warning file=b.yaml,line=3,title=b::\n"
+	if out := p.run(t, p.dir, annotate); out != want {
+		t.Errorf("annotates:\n%swant:\n%s", out, want)
+	}
+	p.vetSays(t, `{"findings": null}`)
+	if out := p.run(t, p.dir, annotate); out != "" {
+		t.Errorf("annotates, of nothing: %s", out)
+	}
+}
+
+// recipe is the code block of a page that has these words in it, which no other block has.
+func recipe(t *testing.T, page, words string) string {
+	t.Helper()
+	text, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []string
+	for i, block := range strings.Split(string(text), "```") {
+		if i%2 == 1 && strings.Contains(block, words) { // every second is between two fences
+			found = append(found, strings.TrimSpace(block))
+		}
+	}
+	if len(found) != 1 {
+		t.Fatalf("%s has %d code blocks with %q, want one", page, len(found), words)
+	}
+	return found[0]
+}
+
+// vetSays puts a program in holdfast's place that says this with -o json, and nothing otherwise.
+func (p *pipeline) vetSays(t *testing.T, report string) {
+	t.Helper()
+	says, _ := p.stand(t, "holdfast", `case "$*" in *json*) cat "$comments" ;; esac`)
+	if err := os.WriteFile(says, []byte(report), 0o600); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // TestGitLabPipeline runs the jobs' scripts: a Code Quality report, and a note that is made once and changed afterwards.
@@ -239,6 +290,7 @@ func TestGitLabPipeline(t *testing.T) {
 	p.run(t, p.dir, scripts["vet"])
 	comments, calls := p.stand(t, "curl", `
 case "$*" in
+*/api/v4/user) echo '{"id": 41, "username": "project_5_bot"}' ;;
 *data-urlencode*) for arg; do case $arg in body@*) text=$(head -n 1 "${arg#body@}") ;; esac; done; echo "$* $text" >> "$calls" ;;
 *) cat "$comments" ;;
 esac`)
@@ -251,22 +303,130 @@ esac`)
 	if out, err := p.try(t, p.dir, scripts["vet"]); err == nil || !strings.Contains(out, "spec.replica: unknown field") {
 		t.Errorf("%v, says: %s", err, out)
 	}
-	var report []struct {
-		Description string `yaml:"description"`
-		Check       string `yaml:"check_name"`
-		Fingerprint string `yaml:"fingerprint"`
-		Severity    string `yaml:"severity"`
-		Location    struct {
-			Path  string `yaml:"path"`
-			Lines struct {
-				Begin int `yaml:"begin"`
-			} `yaml:"lines"`
-		} `yaml:"location"`
-	}
-	readYAML(t, filepath.Join(p.dir, "gl-code-quality-report.json"), &report)
+	report := p.codeQuality(t)
 	if len(report) != 1 || report[0].Check != "unknown-field" || report[0].Severity != "critical" || report[0].Fingerprint == "" ||
 		report[0].Location.Path != "apps/shop/storefront/base/deployment.yaml" || report[0].Location.Lines.Begin < 5 {
 		t.Errorf("report: %+v", report)
+	}
+
+	// Findings that differ in their objects, in their lines or in nothing have fingerprints of their own; those of the
+	// others stay when lines move, and when some are mended.
+	const one = `{"code": "c", "severity": "error", "file": "a.yaml", "line": 3, "message": "m"`
+	prints := func(findings string) (out []string) {
+		p.vetSays(t, `{"findings": `+findings+`}`)
+		p.run(t, p.dir, scripts["vet"])
+		for _, f := range p.codeQuality(t) {
+			out = append(out, f.Fingerprint)
+		}
+		slices.Sort(out)
+		return out
+	}
+	all := prints(`[` + one + `, "objects": ["v1/a"]}, ` + one + `, "objects": ["v1/b"]}, ` + one + `, "objects": ["v1/a", "v1/b"]}, ` +
+		one + `, "objects": ["v1/a v1/b"]}, ` + one + `}, ` + one + `}, ` + strings.Replace(one, "3", "4", 1) + `}, {"severity": null}]`)
+	if len(slices.Compact(slices.Clone(all))) != 8 || slices.Contains(all, "") {
+		t.Errorf("fingerprints: %q", all)
+	}
+	for _, f := range prints(`[` + strings.Replace(one, "3", "7", 1) + `, "objects": ["v1/b"]}, ` + strings.Replace(one, "3", "8", 1) + `}]`) {
+		if !slices.Contains(all, f) {
+			t.Errorf("a finding has another fingerprint when its line has moved: %q, before %q", f, all)
+		}
+	}
+	if none := prints(`null`); none != nil {
+		t.Errorf("of nothing: %q", none)
+	}
+}
+
+// issue is an element of a Code Quality report.
+type issue struct {
+	Description string `yaml:"description"`
+	Check       string `yaml:"check_name"`
+	Fingerprint string `yaml:"fingerprint"`
+	Severity    string `yaml:"severity"`
+	Location    struct {
+		Path  string `yaml:"path"`
+		Lines struct {
+			Begin int `yaml:"begin"`
+		} `yaml:"lines"`
+	} `yaml:"location"`
+}
+
+func (p *pipeline) codeQuality(t *testing.T) []issue {
+	t.Helper()
+	var report []issue
+	readYAML(t, filepath.Join(p.dir, "gl-code-quality-report.json"), &report)
+	return report
+}
+
+// TestGitLabBuild runs what GitLab's jobs begin with, against a source of the program that moves: it is built anew when
+// the branch has moved or another ref is asked for, and not otherwise; a commit needs no network once it is there.
+func TestGitLabBuild(t *testing.T) {
+	for _, tool := range []string{"git", "make"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skipf("needs %s", tool)
+		}
+	}
+	script := gitlabScripts(t)[".holdfast"] + "\nholdfast"
+	p := &pipeline{bin: t.TempDir()}
+	p.stand(t, "apt-get", "")
+	source, builds := t.TempDir(), filepath.Join(t.TempDir(), "builds")
+	commit := func(says string) string {
+		t.Helper()
+		makefile := fmt.Sprintf("build:\n\tmkdir -p bin\n\techo %s >> %q\n\tprintf '#!/bin/sh\\necho %s' > bin/holdfast\n\tchmod +x bin/holdfast\n", says, builds, says)
+		if err := os.WriteFile(filepath.Join(source, "Makefile"), []byte(makefile), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return strings.TrimSpace(p.run(t, source, "git add . && git commit -q -m "+says+" && git rev-parse HEAD"))
+	}
+	p.run(t, source, "git init -q -b main && git config uploadpack.allowAnySHA1InWant true")
+	dir, gone := t.TempDir(), filepath.Join(t.TempDir(), "gone")
+	last := func(ref, from string) (string, error) {
+		t.Helper()
+		if err := os.RemoveAll(filepath.Join(dir, ".holdfast", "source")); err != nil { // is not in the cache
+			t.Fatal(err)
+		}
+		out, err := p.try(t, dir, script, "HOLDFAST_REF="+ref, "GIT_CONFIG_COUNT=1",
+			"GIT_CONFIG_KEY_0=url.file://"+from+".insteadOf", "GIT_CONFIG_VALUE_0=https://github.com/holdfast-dev/holdfast.git")
+		lines := strings.Split(strings.TrimSpace(out), "\n")
+		return lines[len(lines)-1], err
+	}
+	first := commit("first")
+	built := []string{}
+	for _, step := range []struct{ ref, move, want string }{
+		{ref: "main", want: "first"},
+		{ref: "main", want: "-first"},
+		{ref: "main", move: "second", want: "second"},
+		{ref: "main", want: "-second"},
+		{ref: first, want: "first"},
+		{ref: first, move: "third", want: "-first"},
+		{ref: "v1", move: "tag", want: "third"},
+		{ref: "v1", move: "fourth", want: "-third"},
+		{ref: "v1", move: "tag", want: "fourth"},
+		{ref: "main", want: "fourth"},
+		{ref: first, want: "first"},
+	} {
+		switch step.move {
+		case "":
+		case "tag":
+			p.run(t, source, "git tag -f -a -m v1 v1")
+		default:
+			commit(step.move)
+		}
+		want, kept := strings.CutPrefix(step.want, "-")
+		if !kept {
+			built = append(built, want)
+		}
+		if got, err := last(step.ref, source); err != nil || got != want {
+			t.Errorf("%+v: %v, runs %q", step, err, got)
+		}
+		if log, err := os.ReadFile(builds); err != nil || !slices.Equal(strings.Fields(string(log)), built) {
+			t.Errorf("%+v: %v, built %q, want %q", step, err, log, built)
+		}
+	}
+	if got, err := last(first, gone); err != nil || got != "first" {
+		t.Errorf("a commit, without the source: %v, %s", err, got)
+	}
+	if got, err := last("main", gone); err == nil {
+		t.Errorf("a branch, without the source: runs %s, which may be old", got)
 	}
 }
 

@@ -7,9 +7,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"slices"
-	"strings"
-	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -90,7 +89,7 @@ func newDiff() *cobra.Command {
 	f.BoolVar(&r.direct, "direct", false, "compare with --base itself, not with where --head has parted from it")
 	f.StringVar(&r.cluster, "cluster", "", "`NAME`: only this cluster (default: all)")
 	f.StringVarP(&r.output, "output", "o", outputText, "`FORMAT`: text, markdown or json")
-	f.IntVar(&r.maxSize, "max-size", 65000, "`BYTES` that markdown may have: GitHub takes 65,536 characters in a comment")
+	f.IntVar(&r.maxSize, "max-size", 65000, fmt.Sprintf("`BYTES` that markdown may have, at least %d: GitHub takes 65,536 characters in a comment", preview.LeastMarkdown))
 	nameEnv(f)
 	complete(cmd, "output", diffOutputs...)
 	r.completeNames(cmd, "cluster", clusterNames)
@@ -101,6 +100,9 @@ func newDiff() *cobra.Command {
 func (r *diffFlags) run(ctx context.Context, out, stderr io.Writer) error {
 	if !slices.Contains(diffOutputs, r.output) {
 		return misusef("--output %q: want text, markdown or json%s", r.output, spell.DidYouMean(r.output, diffOutputs))
+	}
+	if r.maxSize < preview.LeastMarkdown {
+		return misusef("--max-size %d: want at least %d", r.maxSize, preview.LeastMarkdown)
 	}
 	if err := r.check(); err != nil {
 		return err
@@ -169,13 +171,24 @@ func (r *diffFlags) commit(name, id string) (preview.Commit, error) {
 	return preview.Commit{ID: o.commit, Tree: o.tree}, nil
 }
 
+// again are the flags by which, beside the commits, the same comparison is made once more.
+func (r *diffFlags) again() (flags []string) {
+	if path.Clean(r.path) != "." {
+		flags = append(flags, "--path "+shellWord(r.path))
+	}
+	if r.cluster != "" {
+		flags = append(flags, "--cluster "+shellWord(r.cluster))
+	}
+	return flags
+}
+
 func (r *diffFlags) print(d *preview.Diff, out io.Writer) (err error) {
 	w := bufio.NewWriter(out)
 	switch r.output {
 	case outputJSON:
 		err = d.JSON(w)
 	case outputMarkdown:
-		err = d.Markdown(w, r.maxSize)
+		err = d.Markdown(w, r.maxSize, r.again()...)
 	default:
 		err = d.Text(w, isTerminal(out) && os.Getenv("NO_COLOR") == "")
 	}
@@ -186,43 +199,4 @@ func (r *diffFlags) print(d *preview.Diff, out io.Writer) (err error) {
 		return fmt.Errorf("write the output: %w", err)
 	}
 	return nil
-}
-
-// progress shows on a terminal how far long work has come.
-type progress struct {
-	w     io.Writer // nil: not a terminal
-	what  string
-	began time.Time
-	mu    sync.Mutex
-	shown time.Time
-}
-
-func newProgress(w io.Writer, what string) *progress {
-	p := &progress{what: what, began: time.Now()}
-	if isTerminal(w) {
-		p.w = w
-	}
-	return p
-}
-
-// patience is how long work may take before there is a word of it, and between two words.
-const patience = 500 * time.Millisecond
-
-func (p *progress) tell(done, total int) {
-	if p.w == nil {
-		return
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if now := time.Now(); now.Sub(p.began) > patience && now.Sub(p.shown) > patience {
-		p.shown = now
-		fmt.Fprintf(p.w, "\r%d of %d %s", done, total, p.what)
-	}
-}
-
-// end takes away what was shown.
-func (p *progress) end() {
-	if !p.shown.IsZero() {
-		fmt.Fprintf(p.w, "\r%s\r", strings.Repeat(" ", 40))
-	}
 }

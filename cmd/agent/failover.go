@@ -17,6 +17,7 @@ import (
 
 	"github.com/holdfast-dev/holdfast/internal/failover"
 	"github.com/holdfast-dev/holdfast/internal/fleet"
+	"github.com/holdfast-dev/holdfast/internal/plain"
 )
 
 const failoverLong = `Drain clusters, or bring them back: edit fleet.yaml and say what that moves.
@@ -197,7 +198,7 @@ func (r *failoverFlags) usable(f *fleet.Fleet, stderr io.Writer) error {
 			lines(f, func(fleet.Problem) bool { return true }))
 	}
 	for _, p := range f.Problems {
-		fmt.Fprintf(stderr, "warning: %s\n", p)
+		fmt.Fprintf(stderr, "warning: %s\n", plain.Line(p.String()))
 	}
 	return nil
 }

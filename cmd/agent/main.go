@@ -12,6 +12,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"github.com/holdfast-dev/holdfast/internal/plain"
 )
 
 // The exit codes are chosen here alone.
@@ -42,10 +44,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case errors.As(err, &findings):
 		return exitFindings
 	case errors.As(err, &usage):
-		fmt.Fprintf(stderr, "holdfast: %v\nRun \"%s --help\" for how to use it.\n", err, cmd.CommandPath())
+		fmt.Fprintf(stderr, "holdfast: %s\nRun \"%s --help\" for how to use it.\n", plain.Lines(err.Error()), cmd.CommandPath())
 		return exitUsage
 	default:
-		fmt.Fprintf(stderr, "holdfast: %v\n", err)
+		fmt.Fprintf(stderr, "holdfast: %s\n", plain.Lines(err.Error()))
 		return exitFailed
 	}
 }

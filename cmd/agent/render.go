@@ -13,6 +13,7 @@ import (
 
 	"github.com/holdfast-dev/holdfast/internal/fleet"
 	"github.com/holdfast-dev/holdfast/internal/kube"
+	"github.com/holdfast-dev/holdfast/internal/plain"
 	"github.com/holdfast-dev/holdfast/internal/render"
 	"github.com/holdfast-dev/holdfast/internal/spell"
 )
@@ -156,7 +157,7 @@ func (r *renderFlags) problems(f *fleet.Fleet, stderr io.Writer) (faults faults)
 	for _, p := range f.Problems {
 		switch {
 		case p.Kind != fleet.KindApp:
-			fmt.Fprintf(stderr, "warning: %s\n", p)
+			fmt.Fprintf(stderr, "warning: %s\n", plain.Line(p.String()))
 		case r.app == "" || p.Name == r.app:
 			name := p.Name
 			if name == "" {
@@ -178,7 +179,7 @@ func report(app *render.AppResult, stderr io.Writer, faults *faults) {
 		faults.add(stderr, name, e.Error())
 	}
 	for _, w := range app.Warnings {
-		fmt.Fprintf(stderr, "warning: app %q: %s\n", name, w)
+		fmt.Fprintf(stderr, "warning: app %q: %s\n", name, plain.Line(w))
 	}
 	if app.Err == nil && app.Placement.Short != "" {
 		fmt.Fprintf(stderr, "warning: app %q: %s\n", name, app.Placement.Short)
@@ -195,7 +196,7 @@ func (r *renderFlags) explainNothing(f *fleet.Fleet, c *fleet.Cluster, res *rend
 	drain, drained := f.Drained(c)
 	switch {
 	case drained && drain.Reason != "":
-		fmt.Fprintf(stderr, "note: cluster %q is drained: %s\n", c.Name, drain.Reason)
+		fmt.Fprintf(stderr, "note: cluster %q is drained: %s\n", c.Name, plain.Line(drain.Reason))
 	case drained:
 		fmt.Fprintf(stderr, "note: cluster %q is drained\n", c.Name)
 	case r.app != "" && len(res.Apps) == 1:
@@ -221,7 +222,7 @@ func (f *faults) add(stderr io.Writer, app, text string) {
 	if strings.HasPrefix(text, prefix) || strings.HasPrefix(text, "apps/") || strings.HasPrefix(text, "clusters/") {
 		prefix = ""
 	}
-	fmt.Fprintf(stderr, "error: %s%s\n", prefix, text)
+	fmt.Fprintf(stderr, "error: %s%s\n", prefix, plain.Line(text))
 }
 
 // err says how many apps failed; nil if none did.

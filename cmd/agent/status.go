@@ -20,6 +20,7 @@ import (
 	"github.com/holdfast-dev/holdfast/internal/fleet"
 	"github.com/holdfast-dev/holdfast/internal/gitsource"
 	"github.com/holdfast-dev/holdfast/internal/overview"
+	"github.com/holdfast-dev/holdfast/internal/plain"
 	"github.com/holdfast-dev/holdfast/internal/spell"
 	"github.com/holdfast-dev/holdfast/internal/statusbus"
 )
@@ -190,7 +191,7 @@ func (r *statusFlags) checkSigners(stderr io.Writer) {
 		return // if it cannot be read, reading the reports fails
 	}
 	if _, err := statusbus.ParseAllowedSigners(content); err != nil {
-		fmt.Fprintf(stderr, "warning: %v\n", err)
+		fmt.Fprintf(stderr, "warning: %s\n", plain.Line(err.Error()))
 	}
 }
 
@@ -237,7 +238,7 @@ func (r *statusFlags) once(only selection, out, stderr io.Writer) shower {
 // warn says what JSON has no place for.
 func (r *statusFlags) warn(o *overview.Overview, stderr io.Writer) {
 	for _, text := range slices.Concat(o.Problems, o.Warnings()) {
-		fmt.Fprintf(stderr, "warning: %s\n", text)
+		fmt.Fprintf(stderr, "warning: %s\n", plain.Line(text))
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/holdfast-dev/holdfast/internal/gitsource"
 	"github.com/holdfast-dev/holdfast/internal/gittest"
+	"github.com/holdfast-dev/holdfast/internal/overview"
 	"github.com/holdfast-dev/holdfast/internal/status"
 	"github.com/holdfast-dev/holdfast/internal/statusbus"
 )
@@ -141,6 +142,16 @@ func TestSight(t *testing.T) {
 	}
 	if _, ok := s.lags["cc"]; ok {
 		t.Error("an answer about another head is kept")
+	}
+}
+
+// A warning is one line of what can be printed, whatever somebody wrote.
+func TestWarningsAreLines(t *testing.T) {
+	o := overview.New(overview.Input{Problems: []string{"the fleet\x1b[2J cannot be read:\n::error title=owned::pwn"}})
+	var b bytes.Buffer
+	new(statusFlags).warn(o, &b)
+	if want := "warning: the fleet�[2J cannot be read: ::error title=owned::pwn\n"; b.String() != want {
+		t.Errorf("%q, want %q", b.String(), want)
 	}
 }
 

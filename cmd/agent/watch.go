@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
@@ -258,38 +256,4 @@ func (s *sight) input(now time.Time, only selection) overview.Input {
 		}
 	}
 	return in
-}
-
-// waiting says on a terminal that something is waited for.
-type waiting struct {
-	w     io.Writer // nil: not a terminal
-	what  string
-	began time.Time
-	shown int // characters
-}
-
-func newWaiting(w io.Writer, what string) *waiting {
-	p := &waiting{what: what, began: time.Now()}
-	if isTerminal(w) {
-		p.w = w
-	}
-	return p
-}
-
-// tell is called from time to time.
-func (p *waiting) tell() {
-	if p.w == nil {
-		return
-	}
-	text := fmt.Sprintf("%s, %s", p.what, time.Since(p.began).Round(time.Second))
-	p.shown = len(text)
-	fmt.Fprintf(p.w, "\r%s", text)
-}
-
-// end takes away what was shown, for good.
-func (p *waiting) end() {
-	if p.shown > 0 {
-		fmt.Fprintf(p.w, "\r%s\r", strings.Repeat(" ", p.shown))
-	}
-	p.w, p.shown = nil, 0
 }

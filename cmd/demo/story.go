@@ -353,7 +353,7 @@ func (s *stage) drain(ctx context.Context) error {
 	if err := s.waitReplicas(ctx, seen, 0, 8, 4); err != nil {
 		return err
 	}
-	s.say("   us-east-1 lets go %s after the push began: when the others have been Ready with all 12 for 10 s\n"+
+	s.say("   us-east-1 lets go %s after the push began: when the others have been Ready with all 12 for 3 s\n"+
 		"   (failover.soak), which it reads in Git.", rounded(time.Since(start)))
 	if err := s.tellLeast(seen); err != nil {
 		return err

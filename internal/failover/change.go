@@ -1,7 +1,6 @@
 package failover
 
 import (
-	"bytes"
 	"fmt"
 	"maps"
 	"reflect"
@@ -227,9 +226,6 @@ func (e *Edit) check(text string, want fleet.Settings, line int) error {
 	e.Content, e.Settings = []byte(text), got
 	return nil
 }
-
-// Changed tells whether the content differs from what it was.
-func (e *Edit) Changed(content []byte) bool { return !bytes.Equal(content, e.Content) }
 
 // indexes lists the drains with exactly that selector.
 func indexes(drains []fleet.Drain, selector labels.Set) (found []int) {

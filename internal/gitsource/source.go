@@ -14,8 +14,9 @@ import (
 	"github.com/gofrs/flock"
 )
 
-// blobCache bounds the file contents that are kept in memory, in bytes.
-const blobCache = 2 << 20
+// blobCache bounds the file contents that are kept in memory, in bytes. Who renders keeps what it made of them,
+// so that few are read again.
+const blobCache = 512 << 10
 
 // Update is news of the branch.
 type Update struct {

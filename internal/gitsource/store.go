@@ -21,7 +21,7 @@ import (
 const (
 	// deltaCache bounds the inflated objects that are kept as bases of deltas, in bytes. What has been
 	// read is kept elsewhere, so this need hold no more than some chains of deltas.
-	deltaCache = 2 * cache.MiByte
+	deltaCache = cache.MiByte
 	// treeCache bounds the parsed directories that are kept, in entries.
 	treeCache = 100_000
 )

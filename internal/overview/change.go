@@ -37,8 +37,11 @@ func (o *Overview) Since(before *Overview) *Overview {
 	return &change
 }
 
-// says tells whether two rows say the same but for the time.
-func (r *Row) says(other *Row) bool { return reflect.DeepEqual(r.timeless(), other.timeless()) }
+// says tells whether two rows say the same but for the time. That a cluster is cut off from Git follows from two
+// times of its report, and is more than time.
+func (r *Row) says(other *Row) bool {
+	return (r.cutOff() > 0) == (other.cutOff() > 0) && reflect.DeepEqual(r.timeless(), other.timeless())
+}
 
 // timeless is the row without what changes with time alone.
 func (r *Row) timeless() Row {

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/holdfast-dev/holdfast/internal/plain"
 )
 
 // grid is a table of painted cells. Package text/tabwriter would count the codes of colours.
@@ -42,7 +44,7 @@ func (g *grid) drop(head string) {
 func (g *grid) fit(width int) {
 	for n := range g.rows {
 		for i := range g.rows[n] {
-			g.rows[n][i].text = plain(g.rows[n][i].text)
+			g.rows[n][i].text = plain.Line(g.rows[n][i].text)
 		}
 	}
 	over := g.measure() - width

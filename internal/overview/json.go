@@ -9,6 +9,7 @@ import (
 
 	"github.com/holdfast-dev/holdfast/internal/fleet"
 	"github.com/holdfast-dev/holdfast/internal/moves"
+	"github.com/holdfast-dev/holdfast/internal/plain"
 	"github.com/holdfast-dev/holdfast/internal/status"
 )
 
@@ -37,12 +38,12 @@ func (o *Overview) JSON(w io.Writer, oneLine bool) error {
 func (o *Overview) Warnings() (warnings []string) {
 	add := func(names []string, text string) {
 		if len(names) > 0 {
-			warnings = append(warnings, plain(text+": "+moves.List(names, 20, "")))
+			warnings = append(warnings, plain.Line(text+": "+moves.List(names, 20, "")))
 		}
 	}
 	for i := range o.Rows {
 		if r := &o.Rows[i]; r.Heard == Refused {
-			warnings = append(warnings, plain("the status of "+r.Cluster+" cannot be used: "+r.Problem))
+			warnings = append(warnings, plain.Line("the status of "+r.Cluster+" cannot be used: "+r.Problem))
 		}
 	}
 	add(o.names(func(r *Row) bool { return r.Heard == Never && r.State != fleet.Lost }), "never reported")

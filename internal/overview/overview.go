@@ -261,11 +261,14 @@ func (r *Row) count() {
 	}
 }
 
-// here tells whether an app is on the cluster, or should be: an app that runs elsewhere may be reported so that
-// others know that it does not run here.
+// here tells whether an app is on the cluster, or should be: one that has failed or is held before it was ever
+// adopted should. An app that runs elsewhere may be reported so that others know that it does not run here.
 func here(a *status.App) bool {
-	return a.Revision != "" || a.Objects > 0 || a.Replicas != (status.Replicas{})
+	return a.Revision != "" || a.Objects > 0 || a.Replicas != (status.Replicas{}) || len(a.Errors) > 0 || len(a.Held) > 0
 }
+
+// kept tells whether a gate keeps an app from starting at all.
+func kept(a *status.App) bool { return a.Revision == "" && len(a.Held) > 0 }
 
 // Attention tells whether a person is needed.
 func (r *Row) Attention() bool {

@@ -3,6 +3,7 @@ package overview
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -164,7 +165,7 @@ func TestCountsOfApps(t *testing.T) {
 	r := row(t, input(one, seen("east",
 		with("ready", drifted(2, time.Hour)), with("not", unready, drifted(1, time.Minute)), with("elsewhere", elsewhere),
 		with("leaving", elsewhere, func(a *status.App) { a.Objects = 1 }), with("waits", elsewhere, held(status.GateExclusive, time.Minute, "another has it")))))
-	if r.Ready != 1 || r.Apps != 3 || r.Corrected != 3 || !r.Last.Equal(now.Add(-time.Minute)) || r.held() != 1 {
+	if r.Ready != 1 || r.Apps != 4 || r.Corrected != 3 || !r.Last.Equal(now.Add(-time.Minute)) || r.held() != 1 {
 		t.Errorf("%d of %d Ready, %d corrected, last at %v, %d held", r.Ready, r.Apps, r.Corrected, r.Last, r.held())
 	}
 	if r.Well() {
@@ -176,6 +177,35 @@ func TestCountsOfApps(t *testing.T) {
 	silent := row(t, input(one, seen("east", aged(time.Hour), with("a"))))
 	if got := silent.ready().text; got != "1/1?" {
 		t.Errorf("what a silent cluster had is told as %q", got)
+	}
+}
+
+// An app that fails or is held before it was ever adopted is one that should be here.
+func TestAppsThatNeverStarted(t *testing.T) {
+	one := load(t, clusters("", "east"))
+	never := func(a *status.App) { *a = status.App{Name: a.Name} }
+	cases := map[string]struct {
+		app                       func(*status.App)
+		apps                      string
+		headline, section, silent string
+	}{
+		"elsewhere": {never, "-", "1 cluster: 1 at a1a1a1a", "", "Not Ready"},
+		"failing":   {func(a *status.App) { never(a); failed("", "does not render")(a) }, "0/1", "1 cluster: 1 at a1a1a1a; 0 of 1 apps Ready, 1 failing", "Failing", "Not Ready"},
+		"held":      {func(a *status.App) { never(a); held(status.GateExclusive, time.Minute, "another has it")(a) }, "0/1", "1 cluster: 1 at a1a1a1a; 0 of 1 apps Ready, 1 held", "Held", "Not Ready"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			in := input(one, seen("east", with("x", c.app)))
+			if got := row(t, in); got.ready().text != c.apps || got.Well() != (c.section == "") {
+				t.Errorf("apps %q, well %v", got.ready().text, got.Well())
+			}
+			if got := New(in).headline(); got != c.headline {
+				t.Errorf("%q", got)
+			}
+			if got := text(t, New(in), Look{}); !strings.Contains(got, "\n"+c.section) || strings.Contains(got, "\n"+c.silent) {
+				t.Errorf("\n%s", got)
+			}
+		})
 	}
 }
 
@@ -280,6 +310,12 @@ func TestSinceTellsChangesAlone(t *testing.T) {
 		"one has vanished":  {func(in *Input) { delete(in.Seen, "lab-7") }, true, nil, []string{"lab-7"}},
 		"a commit is known": {func(in *Input) { in.Lags[older] = gitsource.Lag{Standing: gitsource.Behind, Commits: 4} }, true, []string{"eu-west-1", "us-west-2"}, nil},
 		"the branch moves":  {func(in *Input) { in.Head = newer }, true, []string{"ap-south-1", "eu-north-1", "eu-west-2", "us-east-1", "us-east-2", "us-west-1"}, nil},
+		"one is cut off from Git": {func(in *Input) {
+			in.Seen["eu-west-1"] = seen("eu-west-1", at(older), aged(12*time.Minute), func(r *status.Report) { early := now.Add(-time.Hour); r.Fetched = &early }, with("checkout"), with("storefront", in.storefront("eu-west-1")))
+		}, true, []string{"eu-west-1"}, nil},
+		"and is so no longer": {func(in *Input) {
+			in.Seen["us-west-2"] = seen("us-west-2", at(older), with("storefront", in.storefront("us-west-2")))
+		}, true, []string{"us-west-2"}, nil},
 		"something is down": {func(in *Input) { in.Problems = []string{"the server is away"} }, true, nil, nil},
 	}
 	for name, c := range cases {

@@ -213,10 +213,11 @@ func (o *Overview) failing() (entries []entry) {
 	return entries
 }
 
-// notReady lists apps that are not Ready and do not say why.
+// notReady lists apps that are not Ready and do not say why. What is said of one that a gate keeps from starting is
+// why.
 func (o *Overview) notReady() (entries []entry) {
 	for _, t := range o.facts(func(a *status.App, say func(fact)) {
-		if here(a) && !a.Ready && len(a.Errors) == 0 {
+		if here(a) && !a.Ready && len(a.Errors) == 0 && !kept(a) {
 			say(fact{})
 		}
 	}) {

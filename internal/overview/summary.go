@@ -10,6 +10,7 @@ import (
 	"github.com/holdfast-dev/holdfast/internal/fleet"
 	"github.com/holdfast-dev/holdfast/internal/gitsource"
 	"github.com/holdfast-dev/holdfast/internal/moves"
+	"github.com/holdfast-dev/holdfast/internal/plain"
 )
 
 // summary counts what the first line tells.
@@ -70,7 +71,7 @@ func (s *summary) states(r *Row) {
 func (s *summary) heard(r *Row) {
 	switch r.Heard {
 	case Silent:
-		s.silent = append(s.silent, fmt.Sprintf("%s silent for %s", plain(r.Cluster), ago(r.Age)))
+		s.silent = append(s.silent, fmt.Sprintf("%s silent for %s", plain.Line(r.Cluster), ago(r.Age)))
 	case Never:
 		s.never++
 	case Refused:
@@ -170,7 +171,7 @@ func (s *summary) commits(head string, clusters int) string {
 
 // short is the part of a commit that people compare.
 func short(commit string) string {
-	r := []rune(plain(commit))
+	r := []rune(plain.Line(commit))
 	return string(r[:min(len(r), 7)])
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/holdfast-dev/holdfast/internal/fleet"
 	"github.com/holdfast-dev/holdfast/internal/gitsource"
 	"github.com/holdfast-dev/holdfast/internal/moves"
+	"github.com/holdfast-dev/holdfast/internal/plain"
 	"github.com/holdfast-dev/holdfast/internal/status"
 )
 
@@ -134,7 +135,7 @@ func (p *printer) line(i ink, text string) {
 
 // text writes as many lines as it takes, each indented.
 func (p *printer) text(i ink, indent, text string) {
-	for _, line := range wrap(plain(text), p.columns()-len(indent)) {
+	for _, line := range wrap(plain.Line(text), p.columns()-len(indent)) {
 		p.WriteString(indent + p.paint(i, line) + "\n")
 	}
 }
@@ -168,7 +169,7 @@ func (p *printer) whole(i ink, text string) {
 		p.text(i, "", text)
 		return
 	}
-	p.line(i, plain(text))
+	p.line(i, plain.Line(text))
 }
 
 // cell is one cell of the table.

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -144,6 +145,14 @@ func alter(in Input, change func(*Input)) Input {
 	in.Seen, in.Lags = maps.Clone(in.Seen), maps.Clone(in.Lags)
 	change(&in)
 	return in
+}
+
+// storefront makes an app what the storefront of a cluster is.
+func (in *Input) storefront(cluster string) func(*status.App) {
+	apps := in.Seen[cluster].Report.Apps
+	return func(a *status.App) {
+		*a = apps[slices.IndexFunc(apps, func(a status.App) bool { return a.Name == "storefront" })]
+	}
 }
 
 // busy is a fleet with one of everything.

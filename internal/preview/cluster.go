@@ -156,7 +156,7 @@ func (c *comparison) objects(out *compared, was, is declared) error {
 			continue
 		}
 		a, b := was.apps[after.App], is.apps[after.App]
-		divided := a != nil && a.Share != nil && b.Share != nil && render.Divides(b.App, after.ID)
+		divided := a != nil && a.Share != nil && b.Share != nil && render.Divides(b.App.Spec.Replicas, after.ID)
 		o, err := c.texts.object(before, after, divided)
 		if err != nil {
 			return fmt.Errorf("cluster %q: %w", out.Name, err)
@@ -164,8 +164,8 @@ func (c *comparison) objects(out *compared, was, is declared) error {
 		switch {
 		case b.App.Spec.Suspend:
 			o.Note = "not written: the app is suspended"
-		case before != nil && after.Annotations[live.AnnotationReconcile] == "disabled":
-			o.Note = "not written: annotation " + live.AnnotationReconcile
+		case before != nil:
+			o.Note = leftAlone(before, after)
 		}
 		found[after.App] = append(found[after.App], o)
 	}
@@ -191,6 +191,18 @@ func (c *comparison) objects(out *compared, was, is declared) error {
 		out.Apps = append(out.Apps, App{Name: name, Place: c.place(name, was.apps[name], is.apps[name]), Objects: found[name]})
 	}
 	return nil
+}
+
+// leftAlone says that an object that is there already is not written because of an annotation, "" if it is. Agents
+// honour the live one too, and what is live is what base has.
+func leftAlone(before, after *render.Object) string {
+	switch {
+	case after.Annotations[live.AnnotationReconcile] == "disabled":
+		return "not written: annotation " + live.AnnotationReconcile
+	case before.Annotations[live.AnnotationReconcile] == "disabled":
+		return "not written until annotation " + live.AnnotationReconcile + " is taken off the live object by hand"
+	}
+	return ""
 }
 
 func (c *comparison) place(app string, was, is *render.AppResult) Place {
@@ -296,9 +308,6 @@ func doubts(apps []string, was, is declared) (texts []string) {
 			add("app %q could not be rendered at base: what it should have is shown as created, and what it leaves behind is not known", app)
 		case b != nil && b.Err == nil && !b.App.Implicit && (here || starts) && b.Placement.Short != "" && (a == nil || a.Placement.Short != b.Placement.Short):
 			add("app %q: %s", app, b.Placement.Short)
-		}
-		if b != nil && b.App.Spec.Suspend && after == nil && (here || starts) {
-			add("app %q is suspended: nothing of it is written or deleted", app)
 		}
 	}
 	for _, id := range slices.SortedFunc(maps.Keys(is.wrong), compareIDs) {

@@ -45,7 +45,7 @@ type Diff struct {
 	Base, Head string
 	// Clusters are those that are affected, by name.
 	Clusters []Cluster
-	// Causes are what changes in the fleet's settings and clusters, a line each.
+	// Causes are what changes in the settings of the fleet, its clusters and its apps, a line each.
 	Causes []string
 	// Moves are the apps that are placed differently, by name.
 	Moves []moves.App
@@ -241,7 +241,7 @@ func (c *comparison) clusters(ctx context.Context, affected map[string][]string)
 			names = append(names, name)
 		}
 	}
-	compared := make([]compared, len(names))
+	compared, suspended := make([]compared, len(names)), c.suspended(affected)
 	var done atomic.Int64
 	cores := runtime.GOMAXPROCS(0)
 	group, ctx := errgroup.WithContext(ctx)
@@ -249,6 +249,7 @@ func (c *comparison) clusters(ctx context.Context, affected map[string][]string)
 	for i, name := range names {
 		group.Go(func() (err error) {
 			compared[i], err = c.cluster(ctx, name, affected[name], max(1, cores/len(names)))
+			compared[i].Warnings = append(compared[i].Warnings, suspended[name]...)
 			if c.Progress != nil {
 				c.Progress(int(done.Add(1)), len(names))
 			}

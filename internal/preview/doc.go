@@ -32,4 +32,7 @@
 // Identical changes are told once for all clusters that they happen on. They are compared by the lines that
 // change, so that the lines around them, which may hold a cluster's name, do not keep them apart (group.go).
 // Text, Markdown and JSON print a Diff.
+//
+// Names and messages come from files that anybody may propose. In text they pass through package plain, and in
+// Markdown they are code besides: no name may begin a line, a heading or a mention. JSON has them as they are.
 package preview

@@ -3,6 +3,7 @@ package preview
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
+	"sigs.k8s.io/cli-utils/pkg/object"
 
 	"github.com/holdfast-dev/holdfast/internal/fleet"
 	"github.com/holdfast-dev/holdfast/internal/gate"
@@ -161,6 +163,72 @@ func TestCauses(t *testing.T) {
 	}
 }
 
+// TestSettingsOfApps: what changes in an app's settings that no object shows.
+func TestSettingsOfApps(t *testing.T) {
+	app := func(spec string) files {
+		return files{"apps/shop/app.yaml": header + "kind: App\nmetadata: {name: shop}\nspec: {" + spec + "}\n"}
+	}
+	base := shop(1, 2)
+	for name, tc := range map[string]struct {
+		was, is string
+		want    []string
+		empty   bool // no cluster is affected
+	}{
+		"nothing":             {"", "", nil, true},
+		"defaults are said":   {"", "suspend: false, drift: {mode: Correct}, failover: {gate: TakeoverHealthy, soak: 30s}, health: {timeout: 5m}, dependsOn: [], rollout: {waves: []}", nil, true},
+		"suspended":           {"", "suspend: true", []string{"suspended: nothing of it is written or healed any more"}, false},
+		"no longer suspended": {"suspend: true", "", []string{"no longer suspended"}, false},
+		"drift is detected":   {"", "drift: {mode: Detect}", []string{"drift.mode Correct -> Detect: drift is reported and not undone"}, true},
+		"drift is corrected":  {"drift: {mode: Strict}", "", []string{"drift.mode Strict -> Correct: fields that Git sets are put back, and what people add is left"}, true},
+		"drift is corrected strictly": {
+			"drift: {mode: Detect}", "drift: {mode: Strict}", []string{"drift.mode Detect -> Strict: fields that people add are removed too"}, true,
+		},
+		"other fields are left": {
+			"drift: {ignore: [{kind: ConfigMap, fields: [/data/a]}]}", "drift: {ignore: [{kind: ConfigMap, fields: [/data]}]}",
+			[]string{"drift.ignore has changed, 1: other fields are left to others"}, true,
+		},
+		"no gate":        {"", "failover: {gate: None}", []string{"failover.gate TakeoverHealthy -> None: it leaves a cluster at once"}, true},
+		"a gate":         {"failover: {gate: None}", "", []string{"failover.gate None -> TakeoverHealthy: it leaves a cluster when others have taken over"}, true},
+		"soak":           {"failover: {soak: 1m}", "", []string{"failover.soak 1m0s -> 30s"}, true},
+		"waves":          {"", "rollout: {waves: [{clusterSelector: {matchLabels: {region: east}}}], maxFailures: 1}", []string{"rollout.waves has changed, 0 -> 1: new content takes another order", "rollout.maxFailures 0 -> 1"}, true},
+		"a wave's soak":  {"rollout: {waves: [{soak: 1m}]}", "rollout: {waves: [{soak: 2m}]}", []string{"rollout.waves has changed, 1: new content takes another order"}, true},
+		"dependsOn":      {"", "dependsOn: [other-00, other-01]", []string{"dependsOn none -> other-00, other-01"}, true},
+		"health.timeout": {"", "health: {timeout: 10m}", []string{"health.timeout 5m0s -> 10m0s"}, true},
+		"several": {
+			"", "suspend: true, drift: {mode: Detect}, failover: {gate: None}",
+			[]string{
+				"suspended: nothing of it is written or healed any more", "drift.mode Correct -> Detect: drift is reported and not undone",
+				"failover.gate TakeoverHealthy -> None: it leaves a cluster at once",
+			}, false,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d, err := Compare(context.Background(), commit("base", base.with(app(tc.was))), commit("head", base.with(app(tc.is))), Options{Now: now})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var want []string
+			for _, text := range tc.want {
+				want = append(want, "app shop: "+text)
+			}
+			if diff := cmp.Diff(want, d.Causes); diff != "" || d.Empty() != tc.empty {
+				t.Errorf("empty: %t (-want +got):\n%s", d.Empty(), diff)
+			}
+		})
+	}
+	// Of one cluster alone, only what concerns it.
+	east := "placement: {clusterSelector: {matchLabels: {region: east}}}"
+	for cluster, want := range map[string]int{"east": 1, "west": 0} {
+		d, err := Compare(context.Background(), commit("base", base.with(app(east))), commit("head", base.with(app(east+", suspend: true"))), Options{Now: now, Cluster: cluster})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(d.Causes) != want || len(d.Clusters) != want {
+			t.Errorf("%s: %q, %d clusters", cluster, d.Causes, len(d.Clusters))
+		}
+	}
+}
+
 // TestSecretsNeverAppear: neither the values of Secrets, in any encoding, nor how long they are; that they change is
 // told.
 func TestSecretsNeverAppear(t *testing.T) {
@@ -244,7 +312,7 @@ func TestMarkdownFitsItsLimit(t *testing.T) {
 	}
 	deleted := strings.Count(whole.String(), "Service/n/")
 	last := 0
-	for _, limit := range []int{4_000, 6_000, 8_000, 10_000, 12_000, 15_000, whole.Len() + noteSize} {
+	for _, limit := range []int{4_000, 6_000, 8_000, 10_000, 12_000, 15_000, whole.Len() + 1000} {
 		var b bytes.Buffer
 		if err := d.Markdown(&b, limit); err != nil {
 			t.Fatal(err)
@@ -263,6 +331,60 @@ func TestMarkdownFitsItsLimit(t *testing.T) {
 			t.Errorf("limit %d: %d of %d deletions are named", limit, n, deleted)
 		}
 	}
+}
+
+// TestMarkdownFitsAnyLimit: from the least limit on, however much there is to say, and of whatever length.
+func TestMarkdownFitsAnyLimit(t *testing.T) {
+	long := strings.Repeat("long|`", 500)
+	many := func(n int, text string) (all []string) {
+		for i := range n {
+			all = append(all, fmt.Sprintf("%d %s", i, text))
+		}
+		return all
+	}
+	base, err := Compare(context.Background(), commit("base", shop(20, 3)), commit("head", shop(20, 3).with(keeping("c00.yaml")).with(files{"apps/shop/c00.yaml": configMap("c00", "v: b")})), Options{Now: now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		d := *base
+		d.Base, d.Head = strings.Repeat("a", 64), strings.Repeat("b", 64)
+		size := func(what string) int { return rapid.SampledFrom([]int{0, 1, 13, 700}).Draw(t, what) }
+		text := func(what string) string { return rapid.SampledFrom([]string{"short", "long: " + long}).Draw(t, what) }
+		d.Causes, d.Clusters = many(size("causes"), text("cause")), slices.Clone(d.Clusters)
+		for i := range size("clusters") {
+			c := d.Clusters[i%len(base.Clusters)]
+			c.Name, c.Warnings = fmt.Sprintf("cluster-%d-%s", i, text("name")), many(size("warnings")%20, text("warning"))
+			for j := range size("held") % 20 {
+				c.Holds = append(slices.Clone(c.Holds), Hold{App: fmt.Sprintf("app-%d-%d", i, j), Cause: rapid.SampledFrom([]Cause{Brake, Protected, Incomplete, Suspended}).Draw(t, "cause"), Why: text("why"), Objects: []object.ObjMetadata{c.Apps[0].Objects[0].ID}})
+			}
+			d.Clusters = append(d.Clusters, c)
+			d.of++
+		}
+		d.Permits = permits(d.Clusters, now)
+		var flags []string
+		if rapid.Bool().Draw(t, "flags") {
+			flags = []string{"--path " + text("path"), "--cluster east"}
+		}
+		limit := rapid.IntRange(LeastMarkdown, 70_000).Draw(t, "limit")
+		var b bytes.Buffer
+		if err := d.Markdown(&b, limit, flags...); err != nil {
+			t.Fatal(err)
+		}
+		got := b.String()
+		if len(got) > limit {
+			t.Errorf("limit %d: %d bytes:\n%s", limit, len(got), got)
+		}
+		if !strings.HasPrefix(got, Marker+"\n### Holdfast: ") || strings.Count(got, "<details>") != strings.Count(got, "</details>") || strings.Count(got, "\n```")%2 != 0 {
+			t.Errorf("limit %d:\n%s", limit, got)
+		}
+		if left := strings.Contains(got, "**Left out"); left && slices.Contains(flags, "--path short") && !strings.HasSuffix(got, " --path short --cluster east`\n") || !left && strings.Contains(got, " more |\n") {
+			t.Errorf("limit %d:\n%s", limit, got)
+		}
+		if strings.Contains(got, "</details>\n-") || strings.Contains(got, "</details>\n<") {
+			t.Errorf("limit %d: what follows an element is a part of it:\n%s", limit, got)
+		}
+	})
 }
 
 // TestImmutableIsSaid: with the way out, and whether it is taken.

@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/cli-utils/pkg/object"
 
 	"github.com/holdfast-dev/holdfast/internal/moves"
+	"github.com/holdfast-dev/holdfast/internal/plain"
 	"github.com/holdfast-dev/holdfast/internal/render"
 )
 
@@ -141,14 +142,15 @@ func body(diff string) iter.Seq[string] {
 	}
 }
 
-// lines yields what is shown of a change: of a new object no line that says where it begins.
+// lines yields what is shown of a change, as far as it can be printed: of a new object no line that says where it
+// begins.
 func (c *change) lines() iter.Seq[string] {
 	return func(yield func(line string) bool) {
 		for line := range body(c.Content) {
 			if whole := c.Action == Create && c.Was == ""; whole && strings.HasPrefix(line, "@@") {
 				continue
 			}
-			if !yield(line) {
+			if !yield(plain.Lines(line)) {
 				return
 			}
 		}
@@ -181,18 +183,21 @@ func (d *Diff) counts() (n Counts, held, kept, superseded int) {
 // mostNamed is how many clusters are named in a line.
 const mostNamed = 6
 
-// listed names clusters, and how many they are if they are many.
-func listed(clusters []string) string { return moves.List(clusters, mostNamed, "none") }
+// listed names clusters or apps, and how many they are if they are many.
+func listed(names []string) string { return plain.Line(moves.List(names, mostNamed, "none")) }
 
 // in says where something happens.
-func (d *Diff) in(clusters []string) string {
+func (d *Diff) in(clusters []string) string { return d.where(clusters, listed) }
+
+// where is in, with the names as list writes them.
+func (d *Diff) where(clusters []string, list func([]string) string) string {
 	switch {
 	case len(clusters) == 1:
-		return "in " + clusters[0]
+		return "in " + list(clusters)
 	case slices.Equal(clusters, d.names):
 		return fmt.Sprintf("in all %d clusters", len(clusters))
 	}
-	return fmt.Sprintf("in %d clusters: %s", len(clusters), listed(clusters))
+	return fmt.Sprintf("in %d clusters: %s", len(clusters), list(clusters))
 }
 
 // briefly is in, for a line that says something else first: many clusters are not named.
@@ -209,20 +214,20 @@ func (d *Diff) counted(clusters []string) string {
 	case len(clusters) > 1 && slices.Equal(clusters, d.names):
 		return fmt.Sprintf("all %d", len(clusters))
 	case len(clusters) <= mostNamed:
-		return strings.Join(clusters, ", ")
+		return listed(clusters)
 	}
 	return fmt.Sprintf("%d: %s", len(clusters), listed(clusters))
 }
 
 func deletions(n int) string { return moves.Count(n, "deletion", "deletions") }
 
-// objectNames names objects.
+// objectNames names objects, on one line.
 func objectNames(ids []object.ObjMetadata) string {
 	names := make([]string, len(ids))
 	for i, id := range ids {
 		names[i] = render.Name(id)
 	}
-	return moves.List(names, 10, "none")
+	return plain.Line(moves.List(names, 10, "none"))
 }
 
 func immutableText(o *Object) string {

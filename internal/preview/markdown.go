@@ -9,24 +9,35 @@ import (
 	"strings"
 
 	"github.com/holdfast-dev/holdfast/internal/moves"
+	"github.com/holdfast-dev/holdfast/internal/plain"
 )
 
 // Marker begins the Markdown. It is not shown; by it a program finds the comment that it wrote before, and writes
 // it anew in its place.
 const Marker = "<!-- holdfast diff -->"
 
+// LeastMarkdown is the least limit that Markdown keeps to, whatever there is to say.
+const LeastMarkdown = 2000
+
 // Markdown writes a Diff for a comment on a pull request, in at most so many bytes. What is too much is left out,
 // the least important first, and it says so: of diffs those of the fewest clusters and the largest, then the
-// tables, then the names of what changes; what is deleted or held, warnings and the summary last.
-func (d *Diff) Markdown(w io.Writer, limit int) error {
+// tables, then the names of what changes; what is deleted or held, warnings and the summary last. flags are those
+// that it takes, beside the commits, to make the same comparison again.
+func (d *Diff) Markdown(w io.Writer, limit int, flags ...string) error {
 	blocks := d.blocks()
+	byImportance := flatten(blocks)
+	slices.SortStableFunc(byImportance, func(a, b *block) int { return cmp.Compare(a.rank, b.rank) })
+	var all []string
+	for _, b := range byImportance {
+		if !slices.Contains(all, b.what) {
+			all = append(all, b.what)
+		}
+	}
 	// The shortest of everything, and then more of it by importance, as long as there is room.
-	left := limit - len(Marker) - noteSize
+	left := limit - len(Marker) - len("\n") - len(d.leftOut(limit, all, flags))
 	for _, b := range blocks {
 		left -= len(b.text())
 	}
-	byImportance := flatten(blocks)
-	slices.SortStableFunc(byImportance, func(a, b *block) int { return cmp.Compare(a.rank, b.rank) })
 	for _, b := range byImportance {
 		for b.more() && b.cost() <= left {
 			left -= b.cost()
@@ -38,15 +49,14 @@ func (d *Diff) Markdown(w io.Writer, limit int) error {
 	for _, b := range blocks {
 		text.WriteString(b.text())
 	}
-	var cut []string
+	var less []string
 	for _, b := range byImportance {
-		if b.chosen+1 < len(b.sizes) && !slices.Contains(cut, b.what) {
-			cut = append(cut, b.what)
+		if !b.longest() && !slices.Contains(less, b.what) {
+			less = append(less, b.what)
 		}
 	}
-	if len(cut) > 0 {
-		fmt.Fprintf(&text, "\n**Left out, to stay within %d bytes:** %s. All of it: `holdfast diff --direct --base %s --head %s`\n",
-			limit, strings.Join(cut, ", "), short(d.Base), short(d.Head))
+	if len(less) > 0 {
+		text.WriteString(d.leftOut(limit, less, flags))
 	}
 	if _, err := io.WriteString(w, text.String()); err != nil {
 		return fmt.Errorf("write the diff: %w", err)
@@ -54,10 +64,19 @@ func (d *Diff) Markdown(w io.Writer, limit int) error {
 	return nil
 }
 
-// noteSize is kept free for saying what was left out.
-const noteSize = 500
+// leftOut says what was left out, and how to see it. A command that would be longer than all else is not told.
+func (d *Diff) leftOut(limit int, what, flags []string) string {
+	const most = 500
+	text := fmt.Sprintf("\n**Left out, to stay within %d bytes:** %s.", limit, strings.Join(what, ", "))
+	words := append([]string{"holdfast diff --direct --base", short(d.Base), "--head", short(d.Head)}, flags...)
+	if command := code(strings.Join(words, " ")); len(command) <= most {
+		text += " All of it: " + command
+	}
+	return text + "\n"
+}
 
-// block is a part of the text that can be written at different lengths.
+// block is a part of the text that can be written at different lengths. The shortest ones of all blocks together
+// are always written, so they must have few and bounded words.
 type block struct {
 	what string // is left out
 	rank int    // the lower, the more important
@@ -110,10 +129,12 @@ func flatten(blocks []*block) (all []*block) {
 
 // The ranks. Diffs come after, by their own.
 const (
-	rankWarnings = iota
+	rankSummary = iota
+	rankWarnings
 	rankHeld
 	rankDeleted
 	rankImmutable
+	rankCauses
 	rankClusters
 	rankRollout
 	rankNames
@@ -129,7 +150,9 @@ func (d *Diff) blocks() (all []*block) {
 			all = append(all, &block{what: what, rank: rank, sizes: sizes})
 		}
 	}
-	add("", rankWarnings, d.head(r))
+	add("the summary", rankSummary, d.head(r))
+	add("changes of settings", rankCauses, markCauses(r.causes)...)
+	add("the summary", rankSummary, markSummary(r.facts)...)
 	add("warnings", rankWarnings, d.markNotes("⚠️ Warnings", r.warnings)...)
 	add("immutable fields", rankImmutable, d.markNotes("⚠️ Immutable fields", r.immutable)...)
 	add("held deletions", rankHeld, d.markNotes("Not deleted", r.stuck)...)
@@ -159,22 +182,56 @@ func (d *Diff) blocks() (all []*block) {
 	return append(all, d.markGroups("Changed", "names of changed objects", rankNames, r.changes))
 }
 
-// head is the title and the summary.
+// head is the title, and how the table of the summary begins.
 func (d *Diff) head(r *report) string {
 	title := fmt.Sprintf("%d of %d clusters are affected", len(d.Clusters), d.of)
 	if d.Empty() {
 		title = "no cluster is affected"
 	}
 	text := fmt.Sprintf("### Holdfast: %s\n\n%s to %s\n", title, code(short(d.Base)), code(short(d.Head)))
-	if len(r.facts) == 0 {
-		return text
+	if len(r.causes)+len(r.facts) > 0 {
+		text += "\n| | |\n|---|---|\n"
 	}
-	text += "\n| | |\n|---|---|\n"
-	for i, f := range r.facts {
-		if i > 0 && r.facts[i-1][0] == f[0] {
-			f[0] = ""
+	return text
+}
+
+// markCauses are rows of the summary, all behind one word.
+func markCauses(causes []string) []string {
+	var rows []string
+	word := causesWord
+	for _, text := range causes {
+		rows = append(rows, factRow(word, text))
+		word = ""
+	}
+	return lengths("", rows, "|  | and %d more changes of settings |\n")
+}
+
+// markSummary are the rows that follow.
+func markSummary(facts [][2]string) []string {
+	var rows []string
+	for _, f := range facts {
+		rows = append(rows, factRow(f[0], f[1]))
+	}
+	return lengths("", rows, "|  | and %d more |\n")
+}
+
+// The most characters of a fact and of a note. What is cut off, the text for a terminal has.
+const (
+	mostFact = 300
+	mostNote = 2000
+)
+
+func factRow(word, text string) string {
+	return "| " + word + " | " + cell(cut(text, mostFact)) + " |\n"
+}
+
+// cut shortens a text, and shows that it did.
+func cut(text string, most int) string {
+	n := 0
+	for i := range text {
+		if n++; n > most {
+			return text[:i] + "…"
 		}
-		text += "| " + f[0] + " | " + cell(f[1]) + " |\n"
 	}
 	return text
 }
@@ -186,10 +243,18 @@ func (d *Diff) markNotes(title string, notes []note) []string {
 	head := "\n#### " + title + "\n\n"
 	var lines []string
 	for _, n := range notes {
-		text := "- " + d.in(n.clusters) + ": " + code(strings.ReplaceAll(n.text, "\n", " ")) + "\n"
-		lines = append(lines, text)
+		lines = append(lines, "- "+d.where(n.clusters, coded)+": "+code(cut(n.text, mostNote))+"\n")
 	}
 	return lengths(head, lines, "- and %d more\n")
+}
+
+// coded is listed, each as code: a name of a folder may be anything.
+func coded(names []string) string {
+	marked := make([]string, len(names))
+	for i, name := range names {
+		marked[i] = code(name)
+	}
+	return moves.List(marked, mostNamed, "none")
 }
 
 // lengths are a list cut ever shorter, the shortest first.
@@ -248,7 +313,7 @@ func (d *Diff) markGroups(title, what string, rank int, groups []group) *block {
 			continue
 		}
 		one.sizes = append(one.sizes, "<details><summary>"+html.EscapeString(head)+"</summary>\n\n")
-		one.tail = "</details>\n"
+		one.tail = "</details>\n\n" // what follows on the next line would not be read as Markdown
 		for j := range g.changes {
 			c := &g.changes[j]
 			name := &block{what: what, rank: rank, sizes: []string{"", code(c.sign()+" "+c.heading()) + "\n\n"}}
@@ -289,8 +354,9 @@ func fence(language, text string) string {
 	return marks + language + "\n" + strings.TrimSuffix(text, "\n") + "\n" + marks + "\n"
 }
 
-// code is text that means nothing but itself: no formatting, no mention, no link.
+// code is text on one line that means nothing but itself: no formatting, no mention, no link.
 func code(text string) string {
+	text = cmp.Or(plain.Line(text), " ")
 	n := longestRun(text)
 	if n == 0 {
 		return "`" + text + "`"
@@ -313,11 +379,15 @@ func longestRun(text string) (longest int) {
 
 // cell is text of a table that may hold what people wrote.
 func cell(text string) string {
-	if strings.ContainsAny(text, "`|<&*_[]#@\\~!") {
-		return code(strings.ReplaceAll(text, "|", "\\|"))
+	text = plain.Line(text)
+	if strings.ContainsAny(text, "`|<&*_[]#@\\~!") || strings.Contains(text, "://") || strings.Contains(text, "www.") {
+		return code(pipes.Replace(text))
 	}
 	return text
 }
+
+// pipes writes the sign that ends a cell so that it does not. A backslash before it would take that back.
+var pipes = strings.NewReplacer(`\|`, `\ \|`, `|`, `\|`)
 
 // markTable writes rows; the first one is the head.
 func markTable(rows [][]string) string {

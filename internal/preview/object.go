@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/holdfast-dev/holdfast/internal/live"
+	"github.com/holdfast-dev/holdfast/internal/plain"
 	"github.com/holdfast-dev/holdfast/internal/render"
 )
 
@@ -137,7 +138,8 @@ func unified(o Object, was, is *unstructured.Unstructured) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	from, to := "base/"+render.Name(o.ID), "head/"+render.Name(o.ID)
+	name := plain.Line(render.Name(o.ID)) // its line must be one
+	from, to := "base/"+name, "head/"+name
 	if was == nil {
 		from = devNull
 	}

@@ -5,19 +5,21 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"unicode"
 
 	"sigs.k8s.io/cli-utils/pkg/object"
 
 	"github.com/holdfast-dev/holdfast/internal/fleet"
 	"github.com/holdfast-dev/holdfast/internal/moves"
+	"github.com/holdfast-dev/holdfast/internal/plain"
 	"github.com/holdfast-dev/holdfast/internal/render"
 	"github.com/holdfast-dev/holdfast/internal/status"
 )
 
 // report is a Diff as people read it, whatever it is written in.
 type report struct {
-	// facts are what is wanted first: a word and a text each.
+	// causes are what changes in the settings of the fleet, its clusters and its apps.
+	causes []string
+	// facts are what is wanted next: a word and a text each.
 	facts [][2]string
 	// warnings and immutable are grouped by what they say.
 	warnings, immutable []note
@@ -33,7 +35,7 @@ type report struct {
 	changes  []group
 }
 
-// note is something that is said of clusters.
+// note is something that is said of clusters, on one line.
 type note struct {
 	text     string
 	clusters []string
@@ -46,7 +48,7 @@ type notes struct {
 }
 
 func (n *notes) add(text, cluster string) {
-	text = plain(text)
+	text = plain.Line(text)
 	if n.where == nil {
 		n.where = map[string][]string{}
 	}
@@ -170,7 +172,7 @@ func (d *Diff) table() [][]string {
 		}
 		cells := []string{
 			figure(n.Create), figure(n.Configure), figure(n.Delete), figure(held),
-			moves.List(slices.Concat(apps[New], apps[Arrives]), mostApps, ""), moves.List(slices.Concat(apps[Leaves], apps[Ends]), mostApps, ""),
+			named(slices.Concat(apps[New], apps[Arrives])), named(slices.Concat(apps[Leaves], apps[Ends])),
 		}
 		key := strings.Join(cells, "\x00")
 		if where[key] == nil {
@@ -186,6 +188,8 @@ func (d *Diff) table() [][]string {
 
 // mostApps are named in a cell.
 const mostApps = 3
+
+func named(apps []string) string { return plain.Line(moves.List(apps, mostApps, "")) }
 
 func figure(n int) string {
 	if n == 0 {
@@ -231,13 +235,16 @@ func (d *Diff) waits(r *Rollout) (lines []string) {
 	for _, cluster := range slices.Sorted(maps.Keys(r.Nowhere)) {
 		lines = append(lines, fmt.Sprintf("never on %s, since it depends on %s, which is not placed there", cluster, r.Nowhere[cluster]))
 	}
+	for i := range lines {
+		lines[i] = plain.Line(lines[i])
+	}
 	return lines
 }
 
 // summary writes what a person wants first.
 func (r *report) summary(d *Diff) {
 	fact := func(word, format string, args ...any) {
-		r.facts = append(r.facts, [2]string{word, plain(fmt.Sprintf(format, args...))})
+		r.facts = append(r.facts, [2]string{word, plain.Line(fmt.Sprintf(format, args...))})
 	}
 	apps := map[string]bool{}
 	for i := range d.Clusters {
@@ -246,7 +253,7 @@ func (r *report) summary(d *Diff) {
 		}
 	}
 	for _, cause := range d.Causes {
-		fact("Fleet", "%s", cause)
+		r.causes = append(r.causes, plain.Line(cause))
 	}
 	if len(d.Clusters) == 0 {
 		return
@@ -396,23 +403,13 @@ func (c *change) heading() string {
 	if c.ways > 0 {
 		text += fmt.Sprintf("  (and differently on %s)", moves.Count(c.more, "other cluster", "other clusters"))
 	}
-	return plain(text)
-}
-
-// plain is text without what a terminal takes for a command: some of it comes from files that anybody may propose.
-func plain(text string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) && r != '\n' && r != '\t' {
-			return unicode.ReplacementChar
-		}
-		return r
-	}, text)
+	return plain.Line(text)
 }
 
 // title says what a group is about.
 func (d *Diff) title(g *group) string {
 	what := map[Place]string{New: " is new", Arrives: " comes", Leaves: " goes", Ends: " ends"}[g.place]
-	return g.app + what + " " + d.in(g.clusters)
+	return plain.Line(g.app+what) + " " + d.in(g.clusters)
 }
 
 // what is released, by name where that is short.

@@ -148,7 +148,7 @@ func (c *comparison) placedOn(app, cluster string) bool {
 	return !known || slices.Contains(placed.Clusters, cluster)
 }
 
-// causes says what changes in the settings of the fleet and of its clusters.
+// causes says what changes in the settings of the fleet, of its clusters and of its apps.
 func (c *comparison) causes() (lines []string) {
 	where := map[string][]string{}
 	for _, name := range c.clusterNames() {
@@ -172,6 +172,7 @@ func (c *comparison) causes() (lines []string) {
 			lines = append(lines, fmt.Sprintf("app %s is new and runs nowhere: %s", app.Name, p.Short))
 		}
 	}
+	lines = append(lines, c.appCauses()...)
 	was, is := c.base.Fleet.Settings.Spec.Prune, c.head.Fleet.Settings.Spec.Prune
 	if a, b := was.MaxPercentOrDefault(), is.MaxPercentOrDefault(); a != b {
 		lines = append(lines, fmt.Sprintf("brake on deletions: maxPercent %d -> %d", a, b))

@@ -14,6 +14,9 @@ func (d *Diff) Text(w io.Writer, colour bool) error {
 	p := printer{d: d, style: style(colour)}
 	r := d.report()
 	p.line("%s", p.bold(fmt.Sprintf("Base %s, head %s", short(d.Base), short(d.Head))))
+	for _, cause := range r.causes {
+		p.line("  %-11s %s", causesWord, cause)
+	}
 	for _, f := range r.facts {
 		p.line("  %-11s %s", f[0], f[1])
 	}
@@ -67,6 +70,9 @@ func (p *printer) line(format string, args ...any) { fmt.Fprintf(&p.Buffer, form
 
 func (p *printer) title(text string) { p.line("\n%s", p.bold(text)) }
 
+// causesWord stands before what changes in the settings.
+const causesWord = "Fleet"
+
 // notes are what somebody has to look at.
 func (p *printer) notes(title string, notes []note) {
 	if len(notes) == 0 {
@@ -75,7 +81,7 @@ func (p *printer) notes(title string, notes []note) {
 	p.line("\n%s", p.code("1;33", title))
 	for _, n := range notes {
 		p.line("  %s", p.d.in(n.clusters))
-		p.line("    %s", strings.ReplaceAll(n.text, "\n", "\n    "))
+		p.line("    %s", n.text)
 	}
 }
 

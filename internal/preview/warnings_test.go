@@ -2,8 +2,10 @@ package preview
 
 import (
 	"errors"
+	"regexp"
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -80,7 +82,34 @@ func TestWarnings(t *testing.T) {
 		},
 		"an app is suspended": {
 			base, files{"apps/shop/app.yaml": header + "kind: App\nmetadata: {name: shop}\nspec: {suspend: true}\n", "apps/shop/c00.yaml": configMap("c00", "v: b")},
-			[]string{`app "shop" is suspended: nothing of it is written or deleted`, "ConfigMap/n/c00 not written: the app is suspended"}, 0,
+			[]string{`app "shop" is suspended: nothing of it is written, healed or deleted`, "ConfigMap/n/c00 not written: the app is suspended"}, 0,
+		},
+		"an app is suspended, and nothing else changes": {
+			base, files{"apps/shop/app.yaml": header + "kind: App\nmetadata: {name: shop}\nspec: {suspend: true}\n"},
+			[]string{`app "shop" is suspended: nothing of it is written, healed or deleted`}, 0,
+		},
+		"an app is suspended no longer": {
+			base.with(files{"apps/shop/app.yaml": header + "kind: App\nmetadata: {name: shop}\nspec: {suspend: true}\n"}), files{"apps/shop/app.yaml": base["apps/shop/app.yaml"]},
+			[]string{`app "shop" is no longer suspended: it catches up with all that has changed meanwhile`}, 0,
+		},
+		"an app that is elsewhere is suspended": {
+			base.with(files{"apps/shop/app.yaml": header + "kind: App\nmetadata: {name: shop}\nspec: {placement: {clusterSelector: {matchLabels: {region: west}}}}\n"}),
+			files{"apps/shop/app.yaml": header + "kind: App\nmetadata: {name: shop}\nspec: {placement: {clusterSelector: {matchLabels: {region: west}}}, suspend: true}\n"},
+			nil, 0,
+		},
+		"an app stays suspended": {
+			base.with(files{"apps/shop/app.yaml": header + "kind: App\nmetadata: {name: shop}\nspec: {suspend: true}\n"}), files{"README.md": "x"}, nil, 0,
+		},
+		"the annotation that leaves an object alone is taken off": {
+			base.with(files{"apps/shop/c00.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c00, namespace: n, annotations: {holdfast.dev/reconcile: disabled}}\n"}),
+			files{"apps/shop/c00.yaml": configMap("c00", "v: b")},
+			[]string{"ConfigMap/n/c00 not written until annotation holdfast.dev/reconcile is taken off the live object by hand"}, 0,
+		},
+		"an object is created that is to be left alone": {
+			base, files{
+				"apps/shop/kustomization.yaml": "resources: [namespace.yaml, claim.yaml, c00.yaml, c01.yaml]\n",
+				"apps/shop/c01.yaml":           "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c01, namespace: n, annotations: {holdfast.dev/reconcile: disabled}}\n",
+			}, nil, 0,
 		},
 		"annotations": {
 			base.with(files{"apps/shop/c00.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c00, namespace: n, annotations: {holdfast.dev/reconcile: disabled}}\n", "apps/other-00/c.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: other-00, namespace: n, annotations: {holdfast.dev/prune: disabled}}\n"}),
@@ -133,9 +162,25 @@ func TestABrokenClusterFileThatComesIsSaid(t *testing.T) {
 func TestNothingCommandsTheTerminal(t *testing.T) {
 	base := shop(1, 0)
 	reason := `"\e[2J @team\n# <img src=x> | \u0060x\u0060"`
+	object := func(name, data string) string {
+		return "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: " + name + ", namespace: n}\ndata: {" + data + "}\n"
+	}
+	const heading = `"ok\n\n### Holdfast: no cluster is affected\n\n@acme-admins"`
+	const comment = `"a\r\n::error title=owned::pwn\u202e"`
+	base = base.with(files{
+		"apps/shop/kustomization.yaml": "resources: [c00.yaml, c01.yaml, c02.yaml, c03.yaml]\n",
+		"apps/shop/c01.yaml":           object(heading, "v: a"),
+		"apps/shop/c02.yaml":           object(comment, "v: a"),
+		"apps/shop/c03.yaml":           object(`"deleted\n# @team"`, "v: a"),
+	})
 	d, err := Compare(t.Context(), commit("base", base), commit("head", base.with(files{
-		"fleet.yaml":         fleetHeader + "{drain: [{clusterSelector: {matchLabels: {region: east}}, reason: " + reason + "}]}\n",
-		"apps/shop/c00.yaml": configMap("c00", "v: "+reason),
+		"fleet.yaml": fleetHeader + "{drain: [{clusterSelector: {matchLabels: {region: west}}, reason: " + reason + "}], " +
+			"prune: {permit: [{app: shop, kinds: [\"a|b\\n\\n# hi @me\"], until: 2026-12-01}]}, freeze: [{clusterSelector: {matchLabels: {region: east}}, reason: \"x\\n\\e[2J\"}]}\n",
+		"apps/shop/kustomization.yaml": "resources: [c00.yaml, c01.yaml, c02.yaml]\n",
+		"apps/shop/c00.yaml":           configMap("c00", "v: "+reason+", w: \"\u202e\""),
+		"apps/shop/c01.yaml":           object(heading, "v: b"),
+		"apps/shop/c02.yaml":           "apiVersion: v1\nkind: Secret\nmetadata: {name: " + comment + ", namespace: n}\ndata: {a: '%'}\n",
+		"clusters/@acme-admins **x** <details>\n# y/cluster.yaml": "kind: Cluster\n",
 	})), Options{Now: now})
 	if err != nil {
 		t.Fatal(err)
@@ -144,10 +189,55 @@ func TestNothingCommandsTheTerminal(t *testing.T) {
 	if err := errors.Join(d.Text(&text, false), d.Markdown(&markdown, 65000)); err != nil {
 		t.Fatal(err)
 	}
-	if strings.Contains(text.String()+markdown.String(), "\x1b") {
-		t.Errorf("%q", text.String())
+	for line := range strings.Lines(text.String() + markdown.String()) {
+		line = strings.TrimSuffix(line, "\n")
+		if i := strings.IndexFunc(line, func(r rune) bool { return !unicode.IsGraphic(r) }); i >= 0 {
+			t.Errorf("not to be printed: %q", line)
+		}
+		if strings.HasPrefix(strings.TrimSpace(line), "::") {
+			t.Errorf("a command: %q", line)
+		}
 	}
-	if !strings.Contains(markdown.String(), "| Fleet | `` drained (�[2J @team # <img src=x> \\| `x`): east `` |\n") {
-		t.Error(markdown.String())
+	// What people wrote is in code spans and fences alone.
+	bare := regexp.MustCompile("(?s)```diff.*?\n```\n").ReplaceAllString(markdown.String(), "")
+	bare = regexp.MustCompile("(?m)(``+) .*? ``+|`[^`\n]+`").ReplaceAllString(bare, "CODE")
+	for _, made := range []string{"@", "**x", "# y", "# hi", "<img", "acme", "no cluster is affected", "owned"} {
+		if strings.Contains(bare, made) {
+			t.Errorf("%q is bare in\n%s\nof\n%s", made, bare, markdown.String())
+		}
+	}
+	for _, want := range []string{
+		"| Fleet | `` drained (�[2J @team # <img src=x> \\| `x`): west `` |\n",
+		"|  | `new permit: {app: shop, kinds: [a\\|b # hi @me], until: 2026-12-01}` |\n",
+		"- in `@acme-admins **x** <details> # y`: `its file cannot be used",
+		"`~ ConfigMap/n/ok ### Holdfast: no cluster is affected @acme-admins`\n",
+		"  - `ConfigMap/n/deleted # @team`\n",
+	} {
+		if !strings.Contains(markdown.String(), want) {
+			t.Errorf("no %q in\n%s", want, markdown.String())
+		}
+	}
+}
+
+// TestCellsEndWhereTheyShould: a cell ends nowhere but at its end, and code nowhere but behind its last mark.
+func TestCellsEndWhereTheyShould(t *testing.T) {
+	for text, want := range map[string]string{
+		"words, 3: a":  "words, 3: a",
+		"":             "",
+		"a|b":          "`a\\|b`",
+		`a\|b`:         "`a\\ \\|b`",
+		"a\nb\tc":      "a b c",
+		"``":           "``` `` ```",
+		"www.a.b":      "`www.a.b`",
+		"https://a.b/": "`https://a.b/`",
+	} {
+		if got := cell(text); got != want {
+			t.Errorf("%q is %s, want %s", text, got, want)
+		}
+	}
+	for text, want := range map[string]string{"a": "`a`", "\n": "` `", "a\r\n\n# b": "`a # b`", "`": "`` ` ``"} {
+		if got := code(text); got != want {
+			t.Errorf("%q is %s, want %s", text, got, want)
+		}
 	}
 }

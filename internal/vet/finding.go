@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/holdfast-dev/holdfast/internal/moves"
+	"github.com/holdfast-dev/holdfast/internal/plain"
 )
 
 // Severity says whether a Finding should stop a merge.
@@ -58,7 +59,7 @@ func (r *Report) Count() (errors, warnings int) {
 	return errors, warnings
 }
 
-// concern says which objects, apps and clusters a finding concerns, "" if none.
+// concern says on one line which objects, apps and clusters a finding concerns, "" if none.
 func (r *Report) concern(f *Finding) string {
 	const most = 3
 	var parts []string
@@ -81,7 +82,7 @@ func (r *Report) concern(f *Finding) string {
 	default:
 		parts = append(parts, fmt.Sprintf("%d clusters: %s", n, moves.List(f.Clusters, most, "")))
 	}
-	return strings.Join(parts, "; ")
+	return plain.Line(strings.Join(parts, "; "))
 }
 
 // position is a place in a file of the fleet.

@@ -8,6 +8,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"github.com/holdfast-dev/holdfast/internal/plain"
 )
 
 // The part of SARIF 2.1.0 (OASIS, Static Analysis Results Interchange Format) that a code host reads.
@@ -113,7 +115,7 @@ func (r *Report) SARIF(w io.Writer, version string) error {
 }
 
 func (r *Report) sarif(f *Finding) sarifResult {
-	message := f.Message
+	message := plain.Line(f.Message)
 	if concern := r.concern(f); concern != "" {
 		message += "\n" + concern
 	}

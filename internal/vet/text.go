@@ -6,9 +6,10 @@ import (
 	"strings"
 
 	"github.com/holdfast-dev/holdfast/internal/moves"
+	"github.com/holdfast-dev/holdfast/internal/plain"
 )
 
-// Text writes the findings as compilers do, a line each and one for what it concerns:
+// Text writes the findings as compilers do, a line each and one for what it concerns, whatever the names in them:
 //
 //	apps/web/deployment.yaml:7: error: spec.replica: unknown field (did you mean "replicas"?) [unknown-field]
 //	    apps/Deployment/shop/web; app web; all 5 clusters
@@ -16,11 +17,11 @@ func (r *Report) Text(w io.Writer) error {
 	var out strings.Builder
 	for i := range r.Findings {
 		f := &r.Findings[i]
-		where := f.File
+		where := plain.Line(f.File)
 		if f.Line > 0 {
-			where = fmt.Sprintf("%s:%d", f.File, f.Line)
+			where = fmt.Sprintf("%s:%d", where, f.Line)
 		}
-		fmt.Fprintf(&out, "%s: %s: %s [%s]\n", where, f.Severity, f.Message, f.Code)
+		fmt.Fprintf(&out, "%s: %s: %s [%s]\n", where, f.Severity, plain.Line(f.Message), f.Code)
 		if concern := r.concern(f); concern != "" {
 			fmt.Fprintf(&out, "    %s\n", concern)
 		}

@@ -276,6 +276,32 @@ func TestUnknownIsNotAbsent(t *testing.T) {
 	}
 }
 
+// TestNamesStayOnTheirLine: a name that somebody made up begins no line of the text, and is no command to a terminal.
+func TestNamesStayOnTheirLine(t *testing.T) {
+	const header = "apiVersion: holdfast.dev/v1alpha1\n"
+	files := map[string]string{
+		"clusters/east/cluster.yaml":                        header + "kind: Cluster\nmetadata: {name: east}\n",
+		"clusters/a\n::error title=owned::pwn/cluster.yaml": "kind: Cluster\n",
+		"apps/a/app.yaml":                                   header + "kind: App\nmetadata: {name: a}\n",
+		"apps/a/kustomization.yaml":                         "resources: [a.yaml, b.yaml]\n",
+		"apps/a/a.yaml":                                     "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: \"a\\n::error title=owned::pwn\\e[2J\\u202e\"}\nx: y\n",
+		"apps/a/b.yaml":                                     "apiVersion: v1\nkind: \"::error title=owned::pwn\"\nmetadata: {name: b}\n",
+	}
+	r := vetTree(t, treetest.New(files))
+	text := textOf(t, r)
+	if n := strings.Count(text, "owned"); n < 3 {
+		t.Errorf("%d are told of:\n%s", n, text)
+	}
+	for i := range r.Findings {
+		text += r.sarif(&r.Findings[i]).Message.Text + "\n"
+	}
+	for _, line := range strings.Split(text, "\n") {
+		if strings.HasPrefix(strings.TrimSpace(line), "::") || strings.ContainsAny(line, "\x1b\u202e") {
+			t.Errorf("%q", line)
+		}
+	}
+}
+
 // FuzzRun: whatever is in a file of a fleet, there is a report.
 func FuzzRun(f *testing.F) {
 	fleets := map[string]map[string]string{}

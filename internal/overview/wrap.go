@@ -1,21 +1,6 @@
 package overview
 
-import (
-	"strings"
-	"unicode"
-)
-
-// plain is what others wrote, on one line and without anything that could steer a terminal or turn the
-// direction of text around.
-func plain(s string) string {
-	s = strings.Join(strings.Fields(strings.ToValidUTF8(s, "\uFFFD")), " ")
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return '\uFFFD'
-	}, s)
-}
+import "strings"
 
 // wrap breaks a text into lines of at most width characters. A word that is longer is broken too.
 func wrap(s string, width int) (lines []string) {
