@@ -25,6 +25,8 @@ type reports struct {
 	asked   func(cluster string) bool
 	unread  bool
 	trouble string
+	// never is set where there is no status bus.
+	never bool
 }
 
 // bus is the loop's side of the status bus. The zero value is that of an agent without one.
@@ -131,7 +133,7 @@ func errorText(err error) string {
 // reports is what the gates may go by at a head.
 func (b *bus) reports(head string, now time.Time) reports {
 	if b.reader == nil {
-		return reports{unread: true, trouble: b.off}
+		return reports{unread: true, trouble: b.off, never: true}
 	}
 	r := reports{
 		others: make(map[string]gate.Observed, len(b.view.Clusters)),
@@ -153,10 +155,10 @@ type polls struct {
 	mu   sync.Mutex
 	last time.Time // the start of the last poll that was answered
 	// found are the commits of the last polls, the newest last, each with the start of the last poll before.
-	found []found
+	found []foundCommit
 }
 
-type found struct {
+type foundCommit struct {
 	commit string
 	after  time.Time
 }
@@ -172,7 +174,7 @@ func (p *polls) note(a gitsource.Attempt) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.found) == 0 || p.found[len(p.found)-1].commit != a.Commit {
-		p.found = append(p.found, found{a.Commit, p.last})
+		p.found = append(p.found, foundCommit{a.Commit, p.last})
 		p.found = p.found[max(0, len(p.found)-maxFound):]
 	}
 	p.last = a.Start

@@ -87,6 +87,8 @@ type compilation struct {
 	uncertain bool
 	// again is when time alone may open a gate; zero if it cannot.
 	again time.Time
+	// gives is set when something is to be here less, or no longer, because of what others have reported.
+	gives bool
 	// desired is for the engine.
 	desired apply.Desired
 	// ignore are the fields of all apps that are left to others, by object.
@@ -104,6 +106,20 @@ type compilation struct {
 	// unresolved are kinds that are not served, or could not be asked for: their scope is a guess.
 	unresolved map[schema.GroupKind]bool
 }
+
+// adopted is the content that is enforced here for one app.
+type adopted struct {
+	// Revision is a commit that has this content.
+	Revision string
+	// Content is its hash.
+	Content string
+	// unknown is set instead of these when the app has been here before, and what was adopted could
+	// not be found out.
+	unknown bool
+}
+
+// none tells that there is no content to keep.
+func (a adopted) none() bool { return a.Revision == "" }
 
 // compiledApp is one app of this cluster.
 type compiledApp struct {
@@ -170,6 +186,9 @@ func (c *compiler) compile(ctx context.Context, r request) (*compilation, error)
 	return c.recorded(ctx, r, out)
 }
 
+// recordWithin is how long storing may take what other clusters have to provide for from then on.
+const recordWithin = 30 * time.Second
+
 // recorded stores what is to be enforced, before anybody acts on it.
 func (c *compiler) recorded(ctx context.Context, r request, out *compilation) (*compilation, error) {
 	out.records = out.enforced
@@ -182,6 +201,13 @@ func (c *compiler) recorded(ctx context.Context, r request, out *compilation) (*
 	head := ""
 	if out.good {
 		head = out.commit
+	}
+	if out.gives {
+		// It was decided by reports of this moment. Who has taken over may be dead by the time that a server which does
+		// not answer now has it on record.
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, recordWithin)
+		defer cancel()
 	}
 	if err := c.record(ctx, head, out.records); err != nil {
 		return nil, fmt.Errorf("record what is to be enforced: %w", err)
@@ -218,7 +244,7 @@ func (c *compiler) at(ctx context.Context, r request, commit string, t tree.Tree
 	start = time.Now()
 	d.place(ctx)
 	req := render.ClusterRequest{
-		Head: t, HeadCommit: commit, Fleet: f, Name: c.cluster, Instance: c.instance, Renderer: c.renderer, Enforced: d.atHead,
+		Head: t, HeadCommit: commit, Fleet: f, Name: c.cluster, Instance: c.instance, Renderer: c.renderer, Enforced: d.wantedAtHead,
 	}
 	if d.head, err = render.Cluster(ctx, req); err != nil {
 		return nil, err

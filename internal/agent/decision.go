@@ -98,7 +98,9 @@ func (d *decision) place(ctx context.Context) {
 		d.follow(ctx)
 	}
 	for i := range d.placings {
-		d.hold(d.fleet.Apps[i].Name, d.placings[i].Held)
+		name, p := d.fleet.Apps[i].Name, &d.placings[i]
+		d.hold(name, p.Held)
+		d.out.gives = d.out.gives || p.decided && p.Held == nil && gate.Gives(d.r.enforced(name), p.Enforced)
 	}
 }
 
@@ -147,6 +149,7 @@ func (d *decision) input(ctx context.Context, app *fleet.App, placed fleet.Place
 	return gate.Input{
 		Cluster: d.c.cluster, Head: d.commit, Fleet: d.fleet, App: app, Placed: placed,
 		Others: d.r.reports.others, Asked: d.r.reports.asked, Unread: d.r.reports.unread, Trouble: d.r.reports.trouble,
+		NoReports: d.r.reports.never,
 		Descends:  func(commit, ancestor string) bool { return d.c.lineage.descends(ctx, commit, ancestor) },
 		NotPlaced: func(cluster, since string) bool { return d.notPlaced(ctx, app.Name, cluster, since) },
 	}
@@ -155,23 +158,15 @@ func (d *decision) input(ctx context.Context, app *fleet.App, placed fleet.Place
 // notPlaced tells whether it is known that no commit since then has placed the app on a cluster ("": on any but
 // this one).
 func (d *decision) notPlaced(ctx context.Context, app, cluster, since string) bool {
-	commits, known := d.c.lineage.between(ctx, since, d.commit)
-	if !known {
-		return false
+	clusters, known := d.c.placedSince(ctx, since, d.commit, app)
+	if cluster != "" {
+		return known && !clusters[cluster]
 	}
-	for _, commit := range commits {
-		clusters, known := d.c.placedAt(ctx, commit, app)
-		if !known || slices.ContainsFunc(clusters, func(name string) bool {
-			return name == cluster || cluster == "" && name != d.c.cluster
-		}) {
-			return false
-		}
-	}
-	return true
+	return known && (len(clusters) == 0 || len(clusters) == 1 && clusters[d.c.cluster])
 }
 
-// atHead is what is rendered to see what head wants: what head places here, with the share that is enforced.
-func (d *decision) atHead(app string) (render.Enforced, bool) {
+// wantedAtHead is what is rendered to see what head wants: what head places here, with the share that is enforced.
+func (d *decision) wantedAtHead(app string) (render.Enforced, bool) {
 	p := d.placingOf(app)
 	if !p.Placed || p.err != nil {
 		return render.Enforced{}, false
@@ -310,6 +305,9 @@ func (d *decision) add(head, res *render.AppResult) {
 		HealthTimeout: res.App.Spec.Health.TimeoutOrDefault(),
 	})
 	app := &out.desired.Apps[len(out.desired.Apps)-1]
+	if p.Share != nil {
+		app.Divided = res.App.Spec.Replicas
+	}
 	ca := &compiledApp{
 		app: res.App, placed: p.placed, defined: out.commit, promised: p.Commit, err: h.err, dependsOn: res.App.Spec.DependsOn,
 		keptFor: p.keptFor,
@@ -346,7 +344,7 @@ func (d *decision) add(head, res *render.AppResult) {
 		d.take(app, ca, res)
 	}
 	if p.Placed || p.Unknown {
-		out.enforced[name] = record(p, ca, d.r.records[name])
+		out.enforced[name] = d.record(p, ca, d.r.records[name])
 	}
 	if keeps || !p.Placed {
 		for _, id := range head.IDs() {
@@ -373,14 +371,16 @@ func (d *decision) take(app *apply.App, ca *compiledApp, res *render.AppResult) 
 	ca.adopted = adopted{Revision: res.Commit, Content: res.Content}
 }
 
-// record is what is stored of what is enforced of an app. The content is among it where it may be held back for
-// long: an agent that was killed after it had adopted some must not go back to what it had before.
-func record(p *placing, ca *compiledApp, before apply.AppRecord) apply.AppRecord {
+// record is what is stored of what is enforced of an app. The content is among it where it may be held back: an agent
+// that was killed after it had adopted some must not go back to what it had before.
+func (d *decision) record(p *placing, ca *compiledApp, before apply.AppRecord) apply.AppRecord {
 	if p.Unknown {
 		return apply.AppRecord{Unknown: true}
 	}
 	r := apply.AppRecord{Share: p.Share}
-	if len(ca.app.Spec.Rollout.Waves) > 0 && !ca.adopted.none() {
+	_, frozen := d.fleet.Frozen(d.self)
+	held := frozen || len(ca.app.Spec.Rollout.Waves) > 0 || len(ca.app.Spec.DependsOn) > 0
+	if held && !ca.adopted.none() {
 		r.Revision, r.Content = ca.adopted.Revision, ca.adopted.Content
 		if before.Content == r.Content {
 			r.Revision = before.Revision // has it as well, and saves a write at each commit

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -208,6 +209,9 @@ func TestDecisions(t *testing.T) {
 			if i < 0 {
 				t.Fatal("the engine does not hear of the app")
 			}
+			if divided := out.desired.Apps[i].Divided != nil; divided != (rec.Share != nil) {
+				t.Errorf("divided: %v", divided)
+			}
 			if a := out.desired.Apps[i]; a.Unknown != tt.unknown || a.Leaves != tt.leaves {
 				t.Errorf("unknown %v, leaves %v", a.Unknown, a.Leaves)
 			}
@@ -218,11 +222,24 @@ func TestDecisions(t *testing.T) {
 	}
 }
 
-// Of an app that has waves the content is on record too, once for each content; and what is known of an app that is
+// Of an app whose content may be held back it is on record too, once for each content; and what is known of an app that is
 // gone from Git stays until nothing of it is left.
 func TestWhatIsOnRecord(t *testing.T) {
-	waves := map[string]string{"apps/web/app.yaml": appFile("web", "rollout: {waves: [{clusterSelector: {matchLabels: {name: c1}}}, {}]}")}
-	a := threeClusters(waves)
+	for name, change := range map[string]map[string]string{
+		"waves": {"apps/web/app.yaml": appFile("web", "rollout: {waves: [{clusterSelector: {matchLabels: {name: c1}}}, {}]}")},
+		"dependsOn": {
+			"apps/web/app.yaml":            appFile("web", "dependsOn: [base], failover: {gate: None}"),
+			"apps/base/app.yaml":           appFile("base", "failover: {gate: None}"),
+			"apps/base/kustomization.yaml": "resources: [a.yaml]\n",
+			"apps/base/a.yaml":             "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: base, namespace: web}\n",
+		},
+	} {
+		t.Run(name, func(t *testing.T) { contentIsOnRecord(t, threeClusters(change)) })
+	}
+}
+
+func contentIsOnRecord(t *testing.T, a *memTree) {
+	t.Helper()
 	history := map[string]tree.Tree{"a": a}
 	c := testCompiler(history)
 	r := request{commit: "a", tree: a, apps: map[string]known{}, records: map[string]apply.AppRecord{}}
@@ -233,12 +250,13 @@ func TestWhatIsOnRecord(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.records = out.records
-		if web := out.apps["web"]; web != nil {
-			r.apps["web"] = known{adopted: web.adopted, present: true}
+		for name, app := range out.apps {
+			r.apps[name] = known{adopted: app.adopted, present: true, ready: true}
 		}
 		history[r.commit] = r.tree
 		return out.records["web"]
 	}
+	compile() // what it depends on comes first
 	first := compile()
 	if first.Revision != "a" || first.Content == "" {
 		t.Errorf("first: %+v", first)
@@ -261,6 +279,202 @@ func TestWhatIsOnRecord(t *testing.T) {
 	if rec, ok := r.records["web"]; ok {
 		t.Errorf("gone: %+v", rec)
 	}
+}
+
+// Of an app that nothing holds back the content is on record while the cluster is frozen.
+func TestAFreezeIsOnRecord(t *testing.T) {
+	a := threeClusters(nil)
+	c := testCompiler(map[string]tree.Tree{"a": a})
+	r := request{commit: "a", tree: a, apps: map[string]known{}, records: map[string]apply.AppRecord{}}
+	compile := func(commit string, change map[string]string) apply.AppRecord {
+		t.Helper()
+		r.commit, r.tree = commit, a.with(change)
+		out, err := c.compile(t.Context(), r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.records, r.apps["web"] = out.records, known{adopted: out.apps["web"].adopted, present: true}
+		return out.records["web"]
+	}
+	if rec := compile("a", nil); rec.Content != "" {
+		t.Errorf("not held back: %+v", rec)
+	}
+	freeze := fleetFile("freeze: [{clusterSelector: {}}]")
+	freeze["apps/web/web.yaml"] = webYAML("2")
+	if rec := compile("b", freeze); rec.Revision != "a" || rec.Content == "" {
+		t.Errorf("frozen: %+v", rec)
+	}
+	if rec := compile("c", nil); rec.Content != "" {
+		t.Errorf("no longer frozen: %+v", rec)
+	}
+}
+
+// What others have to provide for from now on was decided by what they reported: if the cluster cannot be told of it for
+// long, it is decided anew.
+func TestAReleaseThatCannotBeStoredIsTakenBack(t *testing.T) {
+	first := threeClusters(nil)
+	both := hears(map[string]gate.Observed{"c2": heard("c2", "b", 3), "c3": heard("c3", "b", 3)})
+	for name, tt := range map[string]struct {
+		head   map[string]string
+		record apply.AppRecord
+		gives  bool
+	}{
+		"leaves":  {fleetFile(drainC1), share(2), true},
+		"falls":   {nil, share(4), true},
+		"rises":   {nil, share(1), false},
+		"arrives": {nil, apply.AppRecord{}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := testCompiler(map[string]tree.Tree{"a": first})
+				before, err := c.compile(t.Context(), request{commit: "a", tree: first})
+				if err != nil {
+					t.Fatal(err)
+				}
+				r := request{commit: "b", tree: first.with(tt.head), good: "a", reports: both, records: map[string]apply.AppRecord{}, apps: map[string]known{}}
+				if tt.record.Share != nil {
+					r.records["web"] = tt.record
+					r.apps["web"] = known{adopted: before.apps["web"].adopted, defined: "a", ready: true, present: true}
+				}
+				answer := func(ctx context.Context, _ string, _ map[string]apply.AppRecord) error {
+					select {
+					case <-ctx.Done():
+						return ctx.Err()
+					case <-time.After(30 * time.Minute):
+						return nil
+					}
+				}
+				c.record = answer
+				started := time.Now()
+				_, err = c.compile(t.Context(), r)
+				if took := time.Since(started); (err != nil) != tt.gives || tt.gives && took != recordWithin {
+					t.Fatalf("after %s: %v", took, err)
+				}
+				if !tt.gives {
+					return
+				}
+				c.record = func(_ context.Context, _ string, apps map[string]apply.AppRecord) error {
+					if rec := apps["web"]; !rec.Equal(tt.record) {
+						t.Errorf("on record: %+v", rec)
+					}
+					return nil
+				}
+				dead := both.others["c2"]
+				dead.Fresh = false
+				r.reports = hears(map[string]gate.Observed{"c2": dead, "c3": both.others["c3"]})
+				if _, err := c.compile(t.Context(), r); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
+// An Exclusive app starts where no commit has ever placed it elsewhere, but not by history alone: the branch may have lost
+// the commits that did.
+func TestExclusiveAfterARewrite(t *testing.T) {
+	gone := func(a *status.App) { a.Ready, a.Since, a.Objects = false, nil, 0 }
+	exclusive := map[string]string{"apps/web/app.yaml": appFile("web", "placement: {clusters: 1, prefer: [{matchLabels: {name: c1}}]}, failover: {gate: Exclusive}")}
+	a := threeClusters(exclusive)
+	rewritten := fleetFile("acceptHistory: c123456789012345678901234567890123456789")
+	tests := []struct {
+		name    string
+		head    map[string]string
+		reports reports
+		held    string
+	}{
+		{name: "it is where the branch says that it never was", head: rewritten, held: "c2 reported that it has 1 objects",
+			reports: hears(map[string]gate.Observed{"c2": heard("c2", "lost", 1)})},
+		{name: "the same without acceptHistory", held: "c2 reported that it has 1 objects",
+			reports: hears(map[string]gate.Observed{"c2": heard("c2", "lost", 1)})},
+		{name: "one was to start it at a commit that the branch has lost", held: "c2 reported it gone, but at commit lost",
+			reports: hears(map[string]gate.Observed{"c2": heard("c2", "lost", 0, gone)})},
+		{name: "gone before the rewrite", head: rewritten, held: "c2 reported it gone, but at commit a",
+			reports: hears(map[string]gate.Observed{"c2": heard("c2", "a", 0, gone)})},
+		{name: "gone after the rewrite", head: rewritten, held: "c3 has never reported",
+			reports: hears(map[string]gate.Observed{"c2": heard("c2", "b", 0, gone)})},
+		{name: "all gone after the rewrite", head: rewritten,
+			reports: hears(map[string]gate.Observed{"c2": heard("c2", "b", 0, gone), "c3": heard("c3", "b", 0, gone)})},
+		{name: "nothing was rewritten: gone at an older commit, and never reported", reports: hears(map[string]gate.Observed{"c2": heard("c2", "a", 0, gone)})},
+		{name: "nothing has been read", reports: reports{unread: true, asked: func(string) bool { return true }}, held: "have not been read yet"},
+		{name: "there are no reports", reports: reports{unread: true, never: true, trouble: "off"}},
+		{name: "there are no reports, after a rewrite", head: rewritten, reports: reports{unread: true, never: true, trouble: "off"}, held: "cannot be read (off)"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			head := a.with(tt.head)
+			c := testCompiler(map[string]tree.Tree{"a": a, "b": head, "lost": a})
+			history := &chain{commits: []string{"a", "b"}}
+			c.lineage = newLineage(history)
+			r := request{commit: "b", tree: head, reports: tt.reports, records: map[string]apply.AppRecord{}}
+			for range 3 {
+				out, err := c.compile(t.Context(), r)
+				if err != nil {
+					t.Fatal(err)
+				}
+				var reasons string
+				if web := out.apps["web"]; web != nil {
+					for _, h := range web.held {
+						reasons += h.Reason
+					}
+				}
+				if (tt.held == "") != (imageAndReplicas(t, out) != "") || (tt.held == "") != (reasons == "") || !strings.Contains(reasons, tt.held) {
+					t.Errorf("here is %q, held: %q, want %q", imageAndReplicas(t, out), reasons, tt.held)
+				}
+			}
+			for since, n := range history.walks {
+				if n > 1 {
+					t.Errorf("the history since %q was walked %d times", since, n)
+				}
+			}
+		})
+	}
+}
+
+// To ask for what is known already walks through no history again, whichever app it is about.
+func TestHistoryIsWalkedOnce(t *testing.T) {
+	first := threeClusters(nil)
+	c := testCompiler(map[string]tree.Tree{"a": first, "b": first, "c": first})
+	history := &chain{commits: []string{"a", "b", "c"}}
+	c.lineage = newLineage(history)
+	for _, head := range []string{"b", "c"} {
+		for _, app := range []string{"web", "other"} {
+			for _, since := range []string{"", "a"} {
+				clusters, known := c.placedSince(t.Context(), since, head, app)
+				if !known || (app == "web") != clusters["c1"] {
+					t.Errorf("%s since %q: %v, known %v", app, since, clusters, known)
+				}
+			}
+		}
+	}
+	if n := history.walks[""] + history.walks["a"]; n != 4 {
+		t.Errorf("walked %d times for two heads", n)
+	}
+}
+
+// chain is a history of these commits, the oldest first. What is not among them is here too, and left the branch after the
+// first.
+type chain struct {
+	newestLast
+	commits []string
+	walks   map[string]int
+}
+
+func (h *chain) Ancestry(_ context.Context, commit, ancestor string) (yes, known bool, err error) {
+	of := slices.Index(h.commits, ancestor)
+	return commit == ancestor || of >= 0 && slices.Index(h.commits, commit) >= of, true, nil
+}
+
+func (h *chain) Between(_ context.Context, since, head string) ([]string, bool, error) {
+	if h.walks == nil {
+		h.walks = map[string]int{}
+	}
+	h.walks[since]++
+	from := -1
+	if since != "" {
+		from = max(0, slices.Index(h.commits, since))
+	}
+	return slices.Clone(h.commits[from+1 : slices.Index(h.commits, head)+1]), true, nil
 }
 
 // A share that could not be stored is not acted on.

@@ -21,6 +21,7 @@ import (
 	"github.com/holdfast-dev/holdfast/internal/agent"
 	"github.com/holdfast-dev/holdfast/internal/gittest"
 	"github.com/holdfast-dev/holdfast/internal/kube"
+	"github.com/holdfast-dev/holdfast/internal/status"
 	"github.com/holdfast-dev/holdfast/localcluster"
 	"github.com/holdfast-dev/holdfast/localcluster/localclustertest"
 )
@@ -287,6 +288,7 @@ type appStatus struct {
 	Status struct {
 		Revision   string
 		Objects    int
+		Replicas   status.Replicas
 		Conditions []metav1.Condition
 		Drift      struct{ Corrected int }
 		Held       []struct{ Gate, Reason string }

@@ -70,7 +70,8 @@ type loop struct {
 	good      string // the last commit whose fleet files could be used
 	refused   error  // why the newest commit is not followed
 	compiling bool
-	again     bool // what was compiled last is out of date
+	again     bool // what is being compiled is out of date
+	more      bool // there is news that it has not seen
 	compileAt time.Time
 	noted     map[note]bool
 	rescope   bool // the scope of a kind has become known
@@ -81,7 +82,7 @@ type loop struct {
 	apps     map[string]*app
 	waiting  []*app          // for other apps
 	absent   []string        // the Exclusive apps that are not to be here
-	later    schedule        // when apps have to be looked at again though nothing happens
+	later    schedule        // when an app has to be looked at again though nothing happens
 	unready  map[string]bool // apps that were not Ready when last worked out
 	counts   map[metrics.ObjectState]int
 	pruned   map[string][]string // since the last publication, by app
@@ -148,7 +149,7 @@ func newLoop(o Options, m *metrics.Metrics, clients *kube.Clients, source *gitso
 		results:  make(chan apply.Result, workers),
 		saved:    make(chan saveResult, 1),
 		resolved: make(chan []resolution, 1),
-		apps:     map[string]*app{}, unready: map[string]bool{}, counts: map[metrics.ObjectState]int{}, dirty: map[string]bool{},
+		apps:     map[string]*app{}, later: schedule{}, unready: map[string]bool{}, counts: map[metrics.ObjectState]int{}, dirty: map[string]bool{},
 		pruned: map[string][]string{}, blamed: map[string]string{}, failures: map[object.ObjMetadata]string{},
 		cancel: map[object.ObjMetadata]context.CancelCauseFunc{}, seen: map[object.ObjMetadata]time.Time{},
 		kinds: map[schema.GroupKind]kube.Resource{}, unknown: map[schema.GroupKind]time.Time{},
@@ -437,7 +438,7 @@ func (l *loop) compile(ctx context.Context) {
 	if l.head == nil {
 		return
 	}
-	l.compiling, l.again, l.compileAt = true, false, time.Time{}
+	l.compiling, l.again, l.more, l.compileAt = true, false, false, time.Time{}
 	now := time.Now()
 	r := request{
 		commit: l.head.Commit, tree: l.head, good: l.good, apps: make(map[string]known, len(l.apps)),
@@ -463,10 +464,11 @@ func (l *loop) compile(ctx context.Context) {
 	})
 }
 
-// compileSoon compiles head once more, and lets a compilation that is under way come to its end before.
+// compileSoon compiles head once more, and lets a compilation that is under way come to its end before, and be adopted:
+// news may come faster than that.
 func (l *loop) compileSoon(ctx context.Context) {
 	if l.compiling {
-		l.again = true
+		l.more = true
 		return
 	}
 	l.compile(ctx)
@@ -501,6 +503,9 @@ func (l *loop) adopt(ctx context.Context, r compileResult) {
 	l.compileAt = r.c.again
 	if r.c.uncertain {
 		l.compileAt = earliest(l.compileAt, now.Add(compileAgain))
+	}
+	if l.more {
+		l.compileAt = now
 	}
 	l.tellNotes(r.c.notes)
 	ignore := r.c.ignore
@@ -595,9 +600,6 @@ func (l *loop) observe(e drift.Event) {
 			l.log.Warn().Str("gvk", gk.String()).Str("reason", kube.Explain(e.Err)).Msg("watch failed")
 		} else if _, known := l.watchDown[gk]; !known {
 			l.watchDown[gk] = e.Since
-			for name := range l.engine.AppsOf(gk) {
-				l.later.add(name, e.Since.Add(watchGrace))
-			}
 		}
 		l.dirtyAppsOf(gk, now)
 	case drift.Recovered:

@@ -405,3 +405,53 @@ func TestSameObjectUnderAnotherGroup(t *testing.T) {
 		}
 	}
 }
+
+// An app that may run on one cluster only is not let go of while it may go on running here: whoever took our label off
+// a workload, or made it another's, has not stopped it. What runs nothing is.
+func TestExclusiveIsNotLetGoOf(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, bare.Cluster(t))
+	e.commit(map[string]string{"clusters/c2/cluster.yaml": clusterYAML("c2", "env: dev")})
+	spec := func(env string) string {
+		return "placement: {clusters: 1, prefer: [{matchLabels: {env: " + env + "}}]}, failover: {gate: Exclusive}"
+	}
+	deployment := func(name string) string {
+		return "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: " + name + ", namespace: NS}\nspec:\n  selector: {matchLabels: {app: " + name + "}}\n" +
+			"  template: {metadata: {labels: {app: " + name + "}}, spec: {containers: [{name: web, image: web}]}}\n"
+	}
+	e.app(spec("prod"), map[string]string{"a.yaml": deployment("a"), "b.yaml": deployment("b"), "c.yaml": deployment("c"), "d.yaml": configMap("d", "1")})
+	e.start()
+	e.waitInventory("a", "b", "c", "d")
+	for _, name := range []string{"a", "b", "c"} {
+		e.waitDeployment(name, "web")
+		e.makeReady(name)
+	}
+	e.waitReady("")
+	e.stop()
+	e.dataDir = t.TempDir() // nothing of the commit before is healed
+	for _, name := range []string{"a", "d"} {
+		kind, version := "Deployment", "apps/v1"
+		if name == "d" {
+			kind, version = "ConfigMap", "v1"
+		}
+		e.patch("somebody", version, kind, name, `{"metadata": {"labels": {"holdfast.dev/instance": null}}}`)
+	}
+	e.patch("somebody", "apps/v1", "Deployment", "b", `{"metadata": {"ownerReferences": [{"apiVersion": "v1", "kind": "ConfigMap", "name": "d", "uid": "`+
+		e.value("v1", "ConfigMap", "d", "metadata", "uid")+`", "controller": true}]}}`)
+	e.patch("somebody", "apps/v1", "Deployment", "c", `{"metadata": {"labels": {"holdfast.dev/instance": "another"}}}`)
+	mark := e.mark()
+	e.commit(map[string]string{"apps/APP/app.yaml": appYAML(spec("dev"))})
+	e.start()
+	e.waitErrors("", "Deployment/NS/a", "does not carry our label", "Deployment/NS/b", "controlled by ConfigMap d", "may go on running here")
+	e.waitInventory("a", "b")
+	e.eventually("two objects are reported", func() string {
+		if s := e.status(""); s == nil || s.Status.Objects != 2 {
+			return fmt.Sprintf("%+v", s)
+		}
+		return ""
+	})
+	e.noDeletions(mark)
+	e.delete("apps/v1", "Deployment", "a")
+	e.delete("apps/v1", "Deployment", "b")
+	e.waitInventory()
+}

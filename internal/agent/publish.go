@@ -206,7 +206,7 @@ func (l *loop) publish(ctx context.Context, now time.Time) {
 	for name := range l.dirty {
 		a := l.apps[name]
 		es := l.engine.State(name, now)
-		if (a == nil || !a.placed) && es.Objects == 0 && es.Orphans == 0 {
+		if (a == nil || !a.placed) && es.Objects == 0 && es.Orphans == 0 && es.Kept == 0 {
 			if a != nil {
 				l.count(a, nil)
 			}
@@ -214,7 +214,7 @@ func (l *loop) publish(ctx context.Context, now time.Time) {
 			delete(l.unready, name)
 			gone = append(gone, name)
 			l.metrics.Forget(name)
-			l.later.drop(name)
+			delete(l.later, name)
 			l.bus.changed()
 			continue
 		}
@@ -226,6 +226,7 @@ func (l *loop) publish(ctx context.Context, now time.Time) {
 		l.count(a, counted(es))
 		if before != nil && l.unseen(es) && onlyUnseen(before, &next, es) {
 			l.unready[name] = true
+			l.lookAgain(name, a, now)
 			continue // what was said of it last, or before the restart, may still be true
 		}
 		a.state = &next
@@ -235,7 +236,7 @@ func (l *loop) publish(ctx context.Context, now time.Time) {
 			l.unready[name] = true
 		}
 		changed[name] = next
-		l.soak(a, now)
+		l.lookAgain(name, a, now)
 		if status.ConcernsOthers(before, &next) || before != nil && a.awaited(now) && (before.Revision != next.Revision || before.Placement != next.Placement) {
 			l.bus.changed()
 		}
@@ -278,13 +279,17 @@ func (l *loop) released() bool {
 		return false
 	}
 	present := l.engine.Present()
+	here := func(name string) bool { // as in decision.follow, or what that keeps would be released at once, for ever
+		_, enforced := l.current.enforced[name]
+		return enforced || present[name]
+	}
 	ready := func(dep string) bool {
 		d := l.apps[dep]
 		return d != nil && d.ready() && d.adopted.Content == d.wanted
 	}
 	return slices.ContainsFunc(l.waiting, func(a *app) bool {
 		if len(a.keptFor) > 0 {
-			return !slices.ContainsFunc(a.keptFor, func(name string) bool { return present[name] })
+			return !slices.ContainsFunc(a.keptFor, here)
 		}
 		return !slices.ContainsFunc(a.dependsOn, func(dep string) bool { return !ready(dep) })
 	})
@@ -360,7 +365,7 @@ func (l *loop) appState(name string, a *app, es apply.AppState, problems []strin
 		Content: a.adopted.Content, HealthTimeout: a.timeout,
 		Proven: before.Proven, ProvenContents: before.ProvenContents,
 		Replicas: status.Replicas{Desired: es.Replicas, Ready: es.ReadyReplicas},
-		Objects:  es.Objects + es.Orphans - es.Stay, Suspended: es.Suspended,
+		Objects:  es.Objects + es.Kept + es.Orphans - es.Stay, Suspended: es.Suspended,
 	}
 	for _, p := range problems {
 		s.Errors = append(s.Errors, status.ObjectError{Message: p})
@@ -422,19 +427,28 @@ func (l *loop) appState(name string, a *app, es apply.AppState, problems []strin
 	return s
 }
 
-// soak notes when the app's content, which is Ready, will have soaked here for later waves and, if it has just moved,
-// for those who wait to hand it over.
-func (l *loop) soak(a *app, now time.Time) {
-	name := a.state.Name
-	l.later.drop(name)
+// lookAgain notes when the app's state changes though nothing happens: what is Ready will have soaked here, for later waves
+// and, if it has just moved, for those who wait to hand it over; a watch will have been without an answer for too long.
+func (l *loop) lookAgain(name string, a *app, now time.Time) {
+	delete(l.later, name)
+	note := func(at time.Time) {
+		if now.Before(at) {
+			l.later[name] = earliest(l.later[name], at)
+		}
+	}
+	for gk, since := range l.watchDown {
+		if l.engine.AppsOf(gk)[name] {
+			note(since.Add(watchGrace))
+		}
+	}
 	if !a.state.Ready || !a.placed {
 		return
 	}
 	if _, at := gate.Soaked(a.app, l.current.labels, a.state.Since, now); !at.IsZero() {
-		l.later.add(name, at)
+		note(at)
 	}
-	if at := a.state.Since.Add(a.app.Spec.Failover.SoakOrDefault()); a.awaited(now) && now.Before(at) {
-		l.later.add(name, at)
+	if a.awaited(now) {
+		note(a.state.Since.Add(a.app.Spec.Failover.SoakOrDefault()))
 	}
 }
 

@@ -5,6 +5,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/holdfast-dev/holdfast/internal/status"
 )
 
 // The inventory and the cluster show what the first commit brought.
@@ -316,4 +320,41 @@ func TestHandOverWithoutDeletion(t *testing.T) {
 		e.waitInventory("a", "b", "stays")
 		e.noDeletions(mark)
 	})
+}
+
+// Where replicas are divided, those of the workload that divides them are reported, of whatever kind it is, and no
+// others; and that it lacks some is said, whatever its conditions are.
+func TestReplicasOfTheTargetAreReported(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, bare.Cluster(t))
+	e.app("replicas: {total: 4, target: {kind: Rollout, name: web}}, failover: {gate: None}", map[string]string{
+		"crd.yaml": crd("Rollout", "Namespaced"), "web.yaml": custom("Rollout", "name: web, namespace: NS"),
+		"worker.yaml": "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: worker, namespace: NS}\nspec:\n  replicas: 1\n  selector: {matchLabels: {app: worker}}\n" +
+			"  template: {metadata: {labels: {app: worker}}, spec: {containers: [{name: web, image: web}]}}\n",
+	})
+	e.start()
+	e.waitDeployment("worker", "web")
+	e.makeReady("worker")
+	reported := func(desired, ready int32, words string) {
+		t.Helper()
+		e.eventually("replicas", func() string {
+			s := e.status("")
+			if s == nil || s.Status.Replicas != (status.Replicas{Desired: desired, Ready: ready}) || !strings.Contains(s.condition("Ready").Message, words) {
+				return fmt.Sprintf("%+v", s)
+			}
+			return ""
+		})
+	}
+	reported(4, 0, "0 of 4 replicas are ready by its status.readyReplicas")
+	e.eventually("the kind is served", func() string { // which the test's client has to notice too
+		if _, err := e.clients.Mapper.Resolve(t.Context(), schema.GroupVersionKind{Group: e.id + ".example.com", Version: "v1", Kind: "Rollout"}); err != nil {
+			return err.Error()
+		}
+		return ""
+	})
+	e.patch("controller", e.id+".example.com/v1", "Rollout", "web", `{"status": {"readyReplicas": 4}}`)
+	e.waitReady("")
+	reported(4, 4, "")
+	e.commit(map[string]string{"apps/APP/app.yaml": appYAML("failover: {gate: None}")})
+	reported(1, 1, "")
 }

@@ -16,7 +16,7 @@ type AppRecord struct {
 	// Share is how many of the app's replicas run here; nil if they are not divided.
 	Share *int32 `json:"s,omitempty"`
 	// Revision is the commit whose content was adopted and Content that content's hash, of an app whose content may
-	// be held back; empty of others, which are always as head has them.
+	// be held back; empty of others, of which AppStatus tells.
 	Revision string `json:"r,omitempty"`
 	Content  string `json:"c,omitempty"`
 	// Unknown is set instead while what was enforced could not be found out.

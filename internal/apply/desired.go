@@ -40,6 +40,8 @@ type App struct {
 	Leaves bool
 	// Exclusive apps run on one cluster only: others wait until all of it is gone here.
 	Exclusive bool
+	// Divided is set while the app's replicas are divided over clusters: those of its target count then.
+	Divided *fleet.Replicas
 	// Drift is head's drift policy.
 	Drift fleet.DriftPolicy
 	// Ignore are, by object, the JSON pointers of the fields that are left to others.

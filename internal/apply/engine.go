@@ -331,6 +331,9 @@ func (e *Engine) wakeAt(o *entry, at time.Time) {
 // Wake returns when Next or Unsaved should be called again though nothing happened; zero = never.
 func (e *Engine) Wake() time.Time {
 	at := e.flushAt
+	if e.saving {
+		at = time.Time{} // Saved is news
+	}
 	earlier := func(t time.Time) {
 		if !t.IsZero() && (at.IsZero() || t.Before(at)) {
 			at = t

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -183,6 +184,27 @@ func TestEngineSavesBeforeItWrites(t *testing.T) {
 	w.run(time.Minute)
 	if got := w.stored[id("a")]; got.Commit != "3" || got.Hash != obj("x", "a=3").Hash {
 		t.Errorf("stored: %+v", got)
+	}
+}
+
+// While records are being saved, the time of the next save wakes nobody: Saved will.
+func TestEngineDoesNotWakeDuringASave(t *testing.T) {
+	w := newWorld(t)
+	w.commit("1", appOf("x", "a=1"))
+	b, ok := w.e.Unsaved(w.now)
+	if !ok {
+		t.Fatal("the test is wrong: nothing is to be saved")
+	}
+	w.commit("2", appOf("x", "a=1", "b=1"))
+	if tasks := w.e.Next(w.now, 4); len(tasks) > 0 {
+		t.Fatalf("the test is wrong: there is something to do: %v", tasks)
+	}
+	if at := w.e.Wake(); !at.IsZero() && !at.After(w.now) {
+		t.Errorf("wakes at %s, which is due already", at)
+	}
+	w.e.Saved(b, nil, w.now)
+	if _, ok := w.e.Unsaved(w.now); !ok {
+		t.Error("what came meanwhile is not saved")
 	}
 }
 
@@ -431,6 +453,96 @@ func TestEngineUnknownIsNotGone(t *testing.T) {
 		w.run(time.Hour)
 		w.did()
 	})
+}
+
+// What is here is counted, also while it is not known whether it is to stay: nobody may take it for gone.
+func TestEngineCountsWhatIsKept(t *testing.T) {
+	leaving := func(unknown bool) App { return App{Name: "x", Exclusive: true, Leaves: true, Unknown: unknown} }
+	start := func(t *testing.T) *world {
+		t.Helper()
+		w := newWorld(t)
+		w.replicas[id("apps/StatefulSet/db")] = [2]int32{3, 2}
+		w.commit("1", appOf("x", "apps/StatefulSet/db=1", "PersistentVolumeClaim/data=1"), appOf("y", keep))
+		w.settle()
+		return w
+	}
+	want := func(w *world, orphans, stay, kept int, replicas, ready int32) {
+		w.t.Helper()
+		s := w.e.State("x", w.now)
+		if s.Objects != 0 || s.Orphans != orphans || s.Stay != stay || s.Kept != kept || s.Replicas != replicas || s.ReadyReplicas != ready {
+			w.t.Errorf("state %+v", s)
+		}
+	}
+	t.Run("it was leaving, and now nothing is known", func(t *testing.T) {
+		w := start(t)
+		w.live[id("apps/StatefulSet/db")].finalizer = true
+		w.commit("2", leaving(false), appOf("y", keep))
+		w.settle()
+		want(w, 2, 1, 0, 3, 2)
+		w.desired.Incomplete = []string{"a file cannot be read"}
+		w.e.TakeChanged()
+		w.commit("3", leaving(true), appOf("y", keep))
+		if !w.e.TakeChanged()["x"] {
+			t.Error("nobody is told")
+		}
+		want(w, 0, 0, 1, 3, 2)
+		w.restart()
+		want(w, 0, 0, 1, 3, 2)
+	})
+	t.Run("another app claims it", func(t *testing.T) {
+		w := start(t)
+		w.desired.Claimed = map[object.ObjMetadata]string{id("apps/StatefulSet/db"): "z"}
+		w.commit("2", leaving(false), appOf("y", keep))
+		w.restart()
+		want(w, 1, 1, 1, 3, 2)
+	})
+}
+
+// The replicas of an app are those of the workload by which they are divided, of whatever kind it is, or else of all
+// its Deployments and StatefulSets. That workload is as it should be when its status says so.
+func TestEngineReplicas(t *testing.T) {
+	objects := []string{"apps/Deployment/web=1", "apps/Deployment/worker=1", "argoproj.io/Rollout/canary=1"}
+	tests := []struct {
+		name        string
+		divided     *fleet.Replicas
+		want, ready int32
+		isReady     bool
+	}{
+		{"not divided", nil, 14, 13, true},
+		{"by a Deployment", &fleet.Replicas{Total: 12, Target: &fleet.Target{Kind: "Deployment", Name: "web"}}, 4, 4, true},
+		{"by another kind", &fleet.Replicas{Total: 12, Target: &fleet.Target{Kind: "Rollout", Name: "canary"}}, 5, 2, false},
+	}
+	w := newWorld(t)
+	w.replicas[id(strings.TrimSuffix(objects[0], "=1"))] = [2]int32{4, 4}
+	w.replicas[id(strings.TrimSuffix(objects[1], "=1"))] = [2]int32{10, 9}
+	w.replicas[id(strings.TrimSuffix(objects[2], "=1"))] = [2]int32{5, 2}
+	x := appOf("x", objects...)
+	for _, tt := range tests {
+		x.Divided = tt.divided
+		w.e.TakeChanged()
+		w.commit("1", x)
+		if !w.e.TakeChanged()["x"] {
+			t.Errorf("%s: nobody is told", tt.name)
+		}
+		w.settle()
+		if s := w.e.State("x", w.now); s.Replicas != tt.want || s.ReadyReplicas != tt.ready || s.Ready != tt.isReady {
+			t.Errorf("%s: state %+v", tt.name, s)
+		}
+	}
+	w.says("x", "canary", "2 of 5 replicas are ready by its status.readyReplicas")
+	// The same division, read from another commit.
+	x.Divided = &fleet.Replicas{Total: 13, Target: &fleet.Target{Kind: "Rollout", Name: "canary"}}
+	w.e.TakeChanged()
+	w.commit("2", x)
+	if w.e.TakeChanged()["x"] {
+		t.Error("told for nothing")
+	}
+	x.Divided, x.Unknown, x.Objects = &fleet.Replicas{Target: &fleet.Target{Kind: "Deployment", Name: "web"}}, true, nil
+	w.commit("3", x)
+	w.restart()
+	if s := w.e.State("x", w.now); s.Replicas != 4 || s.ReadyReplicas != 4 {
+		t.Errorf("what is kept: state %+v", s)
+	}
 }
 
 func TestEngineRenameWaits(t *testing.T) {

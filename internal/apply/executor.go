@@ -314,10 +314,10 @@ func (x *Executor) prune(ctx context.Context, r *Result) {
 		r.Err = err
 		return
 	}
-	owns := !live.MetadataOnly(r.Task.ID.GroupKind)
-	if v, why := judge(now, x.instance, x.namespace, r.Task.SameAs); v == release {
-		if key := Keeps(now.Annotations); r.Task.Last && owns && key != "" && now.Labels[render.LabelInstance] == x.instance {
-			r.Err = fmt.Errorf("annotation %s keeps it running here, and the app may run on one cluster only: remove the annotation, or delete it by hand", key)
+	runs := !live.MetadataOnly(r.Task.ID.GroupKind) && !fleet.ProtectedKind(r.Task.ID.GroupKind.Kind)
+	if v, why := judge(now, x.instance, x.namespace, r.Task.SameAs); v != mayDelete {
+		if v == release && r.Task.Last && runs {
+			r.Err = fmt.Errorf("%s, so it may go on running here, and the app may run on one cluster only: change that, or delete it by hand", why)
 			return
 		}
 		r.Outcome, r.Why = Released, why
@@ -330,7 +330,7 @@ func (x *Executor) prune(ctx context.Context, r *Result) {
 		return
 	}
 	if now.DeletionTimestamp == nil {
-		gone, err := at.delete(ctx, now.UID, r.Task.Last && owns)
+		gone, err := at.delete(ctx, now.UID, r.Task.Last && runs)
 		if gone {
 			r.Outcome = Pruned
 			return

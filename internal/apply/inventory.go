@@ -201,6 +201,10 @@ func (inv *Inventory) Save(ctx context.Context, b Batch) error {
 	for i, shard := range shards {
 		exists := inv.shards[shard]
 		group.Go(func() error {
+			// No answer is a failure, or nothing would ever be saved again. The server gives up within a minute, so
+			// what is late is not under way any more when it is repeated.
+			ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+			defer cancel()
 			errs[i] = inv.write(ctx, shard, exists, data[shard])
 			return nil
 		})

@@ -24,6 +24,9 @@ const (
 	mayDelete verdict = iota
 	// release keeps the object and forgets it.
 	release
+	// foreign is release of what is certain to be somebody's now: another instance's, or what Git wants under another
+	// API group.
+	foreign
 )
 
 // judge decides from the live metadata whether an orphan may be deleted. What somebody else claims,
@@ -33,10 +36,10 @@ func judge(live *metav1.PartialObjectMetadata, instance, namespace string, sameA
 	case owner == "":
 		return release, "it does not carry our label " + render.LabelInstance
 	case owner != instance:
-		return release, "it belongs to the instance " + owner
+		return foreign, "it belongs to the instance " + owner
 	}
 	if sameAs[live.UID] {
-		return release, "it is desired under another API group"
+		return foreign, "it is desired under another API group"
 	}
 	if live.Kind == "Namespace" && live.Name == namespace {
 		return release, "it is the agent's own namespace"

@@ -49,7 +49,7 @@ func TestJudge(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			v, why := judge(&tt.live, instance, "home", map[types.UID]bool{types.UID(tt.sameAs): tt.sameAs != ""})
-			if (v == release) != (tt.kept != "") || !strings.Contains(why, tt.kept) {
+			if (v != mayDelete) != (tt.kept != "") || !strings.Contains(why, tt.kept) {
 				t.Errorf("verdict %d because %q, want %q", v, why, tt.kept)
 			}
 		})

@@ -24,6 +24,9 @@ type AppState struct {
 	// Failed and Orphans count objects with an error and those still to be pruned. Stay are those orphans that
 	// are of a protected kind.
 	Failed, Orphans, Stay int
+	// Kept are here though they are neither desired nor to be pruned, since what Git wants of them is not known
+	// yet, or another app will have them; those of a protected kind are not counted.
+	Kept int
 	// Ready: every desired object is applied with its present hash, healthy, and not drifted.
 	Ready bool
 	// Suspended is the app's own wish.
@@ -37,8 +40,8 @@ type AppState struct {
 	Errors []ObjectError
 	// Held are the prunes that wait, by reason.
 	Held []HeldPrune
-	// Replicas are summed over the app's Deployments and StatefulSets: those that are desired, or if nothing
-	// is, those that are not gone yet.
+	// Replicas are those of the workload by which the app's replicas are divided (App.Divided), or else of all its
+	// Deployments and StatefulSets: those that are desired, or if nothing is, those that are not gone yet.
 	Replicas, ReadyReplicas int32
 	// Corrected counts repairs since the process started; LastDrift is the last one's time.
 	Corrected int
@@ -86,14 +89,14 @@ func (e *Engine) State(name string, now time.Time) AppState {
 		if o.lastDrift.After(s.LastDrift) {
 			s.LastDrift = o.lastDrift
 		}
+		if o.desired == nil && o.rec != nil && o.live != nil && a.runs(o) {
+			left.Replicas += o.live.Replicas
+			left.ReadyReplicas += o.live.ReadyReplicas
+		}
 		if e.orphan(o) {
 			s.Orphans++
 			if e.stays(o) {
 				s.Stay++
-			}
-			if o.live != nil {
-				left.Replicas += o.live.Replicas
-				left.ReadyReplicas += o.live.ReadyReplicas
 			}
 			why := o.wait
 			if o.awaits {
@@ -109,10 +112,13 @@ func (e *Engine) State(name string, now time.Time) AppState {
 			continue
 		}
 		if o.desired == nil {
+			if o.rec != nil && !fleet.ProtectedKind(o.id.GroupKind.Kind) {
+				s.Kept++
+			}
 			continue
 		}
 		s.Objects++
-		if o.live != nil {
+		if o.live != nil && a.runs(o) {
 			s.Replicas += o.live.Replicas
 			s.ReadyReplicas += o.live.ReadyReplicas
 		}
@@ -181,8 +187,23 @@ func (e *Engine) trouble(o *entry, a *appEntry, s *AppState, now time.Time) (wai
 		return "", errors.New(o.live.Message)
 	case o.live.Status != status.CurrentStatus:
 		return o.live.Message, nil
+	case a.divides(o) && o.live.ReadyReplicas < o.live.Replicas:
+		// Others count these replicas. A kind whose status does not tell how many are ready would keep them waiting, and
+		// nothing here would say so.
+		return fmt.Sprintf("%d of %d replicas are ready by its status.readyReplicas", o.live.ReadyReplicas, o.live.Replicas), nil
 	}
 	return "", nil
+}
+
+// divides tells whether the app's replicas are divided by an object.
+func (a *appEntry) divides(o *entry) bool { return render.Divides(a.Divided, o.id) }
+
+// runs tells whether an object's replicas count as the app's.
+func (a *appEntry) runs(o *entry) bool {
+	if a.Divided != nil {
+		return a.divides(o)
+	}
+	return render.Workload(o.id.GroupKind)
 }
 
 // Drifted returns what an object that drifted should be and its managedFields as they were seen; nil for

@@ -7,6 +7,7 @@ import (
 
 	"sigs.k8s.io/cli-utils/pkg/object"
 
+	"github.com/holdfast-dev/holdfast/internal/fleet"
 	"github.com/holdfast-dev/holdfast/internal/render"
 )
 
@@ -97,13 +98,21 @@ func (e *Engine) compare(d Desired) change {
 // same tells whether an app wants what it wanted before. Objects in another slice count as others.
 func same(a, b App) bool {
 	return len(a.Objects) == len(b.Objects) && (len(a.Objects) == 0 || &a.Objects[0] == &b.Objects[0]) &&
-		a.Leaves == b.Leaves && a.HealthTimeout == b.HealthTimeout && samePolicy(a, b) &&
+		a.Leaves == b.Leaves && a.HealthTimeout == b.HealthTimeout && samePolicy(a, b) && sameTarget(a.Divided, b.Divided) &&
 		slices.EqualFunc(a.Invalid, b.Invalid, func(x, y ObjectError) bool { return x.ID == y.ID && x.Err.Error() == y.Err.Error() })
 }
 
 // samePolicy compares what holds for every object of an app.
 func samePolicy(a, b App) bool {
 	return a.Suspended == b.Suspended && a.Exclusive == b.Exclusive && a.Unknown == b.Unknown && a.Drift.Mode == b.Drift.Mode && sameIgnore(a.Ignore, b.Ignore)
+}
+
+// sameTarget tells whether replicas are divided by the same workload.
+func sameTarget(a, b *fleet.Replicas) bool {
+	if a == nil || b == nil || a.Target == nil || b.Target == nil {
+		return (a == nil) == (b == nil) && (a == nil || a.Target == b.Target)
+	}
+	return *a.Target == *b.Target
 }
 
 func sameIgnore(a, b map[object.ObjMetadata][]string) bool {

@@ -62,7 +62,8 @@ type Task struct {
 	// group is not deleted.
 	SameAs map[types.UID]bool
 	// Last is set on a prune of what others wait to see gone: the object goes only after all that it owns, and is
-	// not let go of while it may run something.
+	// not let go of while it may run something, whatever says that it is not ours: a label that somebody dropped
+	// stops nothing.
 	Last bool
 	// Absent is set on a prune of what is believed to be gone: if it is there after all, it stays.
 	Absent bool

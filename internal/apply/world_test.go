@@ -46,6 +46,8 @@ type world struct {
 	lie  map[object.ObjMetadata]bool
 	// sick objects are not Current.
 	sick map[object.ObjMetadata]bool
+	// replicas are how many an object wants and has ready.
+	replicas map[object.ObjMetadata][2]int32
 	// noSave makes saving the inventory fail.
 	noSave error
 
@@ -68,7 +70,8 @@ func newWorld(t fataler) *world {
 		t: t, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC),
 		stored: map[object.ObjMetadata]Record{}, live: map[object.ObjMetadata]*thing{},
 		fail: map[object.ObjMetadata]error{}, lie: map[object.ObjMetadata]bool{}, sick: map[object.ObjMetadata]bool{},
-		check: func(Task) {},
+		replicas: map[object.ObjMetadata][2]int32{},
+		check:    func(Task) {},
 	}
 	w.e = NewEngine(instance, nil)
 	return w
@@ -300,6 +303,7 @@ func (w *world) view(id object.ObjMetadata, o *thing) live.View {
 		ID: id, UID: types.UID(o.uid), ResourceVersion: strconv.Itoa(o.rv), Fingerprint: o.fingerprint,
 		Status: status.CurrentStatus, Instance: o.instance, App: o.app, Annotations: o.annotations, Deleting: o.deleting, Human: o.human,
 	}
+	v.Replicas, v.ReadyReplicas = w.replicas[id][0], w.replicas[id][1]
 	if w.sick[id] {
 		v.Status, v.Message = status.InProgressStatus, "not yet"
 	}

@@ -1,7 +1,8 @@
 // Package gate decides, for one app on one cluster, which placement may be enforced and which content
 // may be adopted. Both are functions of their arguments: what Git says at head, what is enforced here,
 // and what other clusters last reported. There is no clock in it, no I/O and no memory. What has to
-// survive a restart comes from the cluster (AppStatus); what others did comes from the status bus.
+// survive a restart comes from the cluster (apply.AppRecord, and what has proven itself from AppStatus); what others did
+// comes from the status bus.
 //
 // # The promise in a report
 //
@@ -14,7 +15,7 @@
 // `placement`, and a gate asks for both.
 //
 // It follows that a commit is never reported before the cluster can keep the promise after a crash: the
-// share, and the commit, are in AppStatus before they are in a report. And a commit that only stands in
+// share (apply.AppRecord) and the commit are on record there before they are in a report. And a commit that only stands in
 // for a head that cannot be used decides nothing: what is enforced stays.
 //
 // # TakeoverHealthy
@@ -32,9 +33,12 @@
 // A cluster starts the app only when every other cluster has said, at this head or later, that nothing of
 // it is left there. Agents may skip commits, so any cluster may have started it under a commit that this one
 // never saw: not the present selector decides who is asked, but all clusters of the fleet, and all that
-// ever reported. One that is silent is left out only if a person has declared it Lost, or if it last said that
-// it has nothing of the app and no commit since then until head has placed it there. Such a statement
-// does not age, so it need not be fresh; time proves nothing here.
+// ever reported. The reports of all are read once before, since what a report shows counts whatever Git says: the branch
+// may have been rewritten, and the app been started by a commit that it has lost. A cluster is left out if a person has
+// declared it Lost; or if it last said that it has nothing of the app, and no commit since then until head has placed it
+// there; or if it says nothing of the app, and no commit at all has. Git is believed in this only where no commit in between
+// acknowledges a rewrite (spec.acceptHistory) and head descends from the commit of the report. A statement that the app is
+// gone does not age, so it need not be fresh; time proves nothing here. Where reports are switched off, Git alone decides.
 //
 // # Wave, DependsOn, Freeze
 //

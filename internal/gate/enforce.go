@@ -7,7 +7,7 @@ import (
 	"github.com/holdfast-dev/holdfast/internal/status"
 )
 
-// Enforced is the placement of the app that is enforced on this cluster, as AppStatus remembers it.
+// Enforced is the placement of the app that is enforced on this cluster, as its apply.AppRecord remembers it.
 type Enforced struct {
 	// Placed tells whether the app runs here.
 	Placed bool
@@ -23,7 +23,7 @@ type Enforced struct {
 // Placement is what may be enforced.
 type Placement struct {
 	Enforced // Unknown: nothing of the app may be written or deleted here.
-	// Commit is what the cluster may report as its placement, once AppStatus has recorded Enforced.
+	// Commit is what the cluster may report as its placement, once Enforced is on record.
 	Commit string
 	// Held says what keeps the placement from being that of head; nil if nothing does.
 	Held *Held

@@ -31,11 +31,11 @@ func (in *Input) exclusive(now, want Enforced) (Enforced, *Held) {
 	return want, nil
 }
 
-// occupied holds while another cluster may have the app, or may start it at a commit before head. Nobody has to
-// be asked if no commit ever placed it on another. Else a report that was not read may be that of a cluster
-// that has left Git.
+// occupied holds while another cluster may have the app, or may start it at a commit before head. A report that was
+// not read may be that of a cluster that has left Git, or that was started by commits which the branch has lost: so
+// history alone lets nothing start, but where nobody reports.
 func (in *Input) occupied() *Held {
-	if in.NotPlaced != nil && in.NotPlaced("", "") {
+	if in.NoReports && in.notPlaced("", "") {
 		return nil
 	}
 	var waits []string
@@ -86,34 +86,40 @@ func (in *Input) holders() []string {
 }
 
 // holding says why a cluster may have the app, "" if it cannot. Silence for however long says nothing; that
-// it is gone at head or later stays true for as long as the other waits for this cluster in its turn.
+// it is gone at head or later stays true for as long as the other waits for this cluster in its turn. When it was
+// said is left out, since that changes with every heartbeat.
 func (in *Input) holding(cluster string) string {
 	o := in.Others[cluster]
 	app := o.app(in.App.Name)
-	since := ""
+	var ruledOut bool
 	switch {
 	case app != nil:
 		if app.Replicas.Desired > 0 || app.Replicas.Ready > 0 || app.Objects > 0 {
-			return fmt.Sprintf("%s reported on %s that it has %d objects of it and %d replicas",
-				cluster, stamp(o.Report.Time), app.Objects, max(app.Replicas.Desired, app.Replicas.Ready))
+			return fmt.Sprintf("%s reported that it has %d objects of it and %d replicas",
+				cluster, app.Objects, max(app.Replicas.Desired, app.Replicas.Ready))
 		}
 		if in.reached(app.Placement) {
 			return ""
 		}
-		since = app.Placement
+		ruledOut = app.Placement != "" && in.notPlaced(cluster, app.Placement)
 	case o.Report != nil:
-		since = o.Report.Commit
-	}
-	// A report without a commit is of an agent that has seen none: it may have the app from before.
-	if in.NotPlaced != nil && (o.Report == nil && o.Problem == "" || since != "") && in.NotPlaced(cluster, since) {
-		return ""
+		// Without a commit it is of an agent that has seen none: it may have the app from before.
+		ruledOut = in.descends(in.Head, o.Report.Commit) && in.notPlaced(cluster, "")
+	default:
+		ruledOut = o.Problem == "" && in.notPlaced(cluster, "")
 	}
 	switch {
+	case ruledOut:
+		return ""
 	case o.Report == nil:
 		return in.missing(cluster)
 	case app == nil:
-		return fmt.Sprintf("%s says nothing about it in its report of %s", cluster, stamp(o.Report.Time))
+		return cluster + " says nothing about it in its report"
 	default:
-		return fmt.Sprintf("%s reported it gone on %s, but at commit %s", cluster, stamp(o.Report.Time), short(app.Placement))
+		return fmt.Sprintf("%s reported it gone, but at commit %s", cluster, short(app.Placement))
 	}
+}
+
+func (in *Input) notPlaced(cluster, since string) bool {
+	return in.NotPlaced != nil && in.NotPlaced(cluster, since)
 }

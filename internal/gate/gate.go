@@ -33,11 +33,15 @@ type Input struct {
 	Unread bool
 	// Trouble says why reports cannot be read at present, "" if they can.
 	Trouble string
+	// NoReports is set where reports are never read: what others have had is known from Git alone.
+	NoReports bool
 	// Descends tells whether a commit is known to be, or to descend from, another. What is not known
 	// is false: a commit that has not been fetched yet descends from nothing.
 	Descends func(commit, ancestor string) bool
 	// NotPlaced tells whether it is known that the app was not placed on a cluster ("" for any but this one)
-	// at any commit from since ("" for the very first) to head. What is not known is false; nil knows nothing.
+	// at any commit from since ("" for the very first) to head, and that nobody has been at a commit that the branch has
+	// lost between them: it was not rewritten, and since is an ancestor of head. What is not known is false; nil knows
+	// nothing.
 	NotPlaced func(cluster, since string) bool
 }
 

@@ -60,6 +60,11 @@ func gone(commit string) Observed {
 	return told(commit, 0, func(a *status.App) { a.Ready, a.Since, a.Objects, a.Revision, a.Proven = false, nil, 0, "", "" })
 }
 
+// tells is a report at a commit without the app.
+func tells(commit string) Observed {
+	return Observed{Fresh: true, Report: &status.Report{Commit: commit, Time: simTime}}
+}
+
 func cluster(in *Input, name string) *fleet.Cluster {
 	c, _ := in.Fleet.Cluster(name)
 	return c
@@ -75,6 +80,11 @@ func undivided(in *Input)                         { in.App.Spec.Replicas = nil }
 func unasked(in *Input) { in.Asked, in.Unread = func(string) bool { return false }, true }
 func unread(in *Input)  { in.Unread = true }
 func broken(in *Input)  { in.Trouble = "the server is away" }
+
+// off is without a status bus.
+func off(in *Input) {
+	in.Others, in.Unread, in.NoReports, in.Trouble = nil, true, true, "they are switched off"
+}
 
 func share(n int32) Enforced { return Enforced{Placed: true, Share: &n} }
 
@@ -240,22 +250,36 @@ func TestExclusive(t *testing.T) {
 	}{
 		{name: "all have reported it gone", placed: true},
 		{name: "one has, long ago: it stays true", change: []func(*Input){others("a", silent(gone("c2")))}, placed: true},
-		{name: "one has objects left", change: []func(*Input){others("a", told("c2", 0))}, held: "a reported on 2026-11-01T12:00:00Z that it has 2 objects of it and 0 replicas"},
+		{name: "one has objects left", change: []func(*Input){others("a", told("c2", 0))}, held: "a reported that it has 2 objects of it and 0 replicas"},
 		{name: "one has replicas left", change: []func(*Input){others("a", told("c2", 1, func(a *status.App) { a.Objects = 0 }))}, held: "1 replicas"},
-		{name: "one reported it gone at an older commit", change: []func(*Input){others("a", gone("c1"))}, held: "a reported it gone on 2026-11-01T12:00:00Z, but at commit c1"},
+		{name: "one reported it gone at an older commit", change: []func(*Input){others("a", gone("c1"))}, held: "a reported it gone, but at commit c1"},
 		{name: "one never reported", change: []func(*Input){never("b")}, held: "b has never reported"},
 		{name: "one reports what cannot be trusted", change: []func(*Input){others("b", Observed{Problem: "not JSON"}), history("b@")}, held: "cannot be used: not JSON"},
-		{name: "one says nothing of it", change: []func(*Input){others("b", Observed{Fresh: true, Report: &status.Report{Commit: "c2", Time: simTime}})}, held: "b says nothing about it"},
+		{name: "one says nothing of it", change: []func(*Input){others("b", tells("c2"))}, held: "b says nothing about it"},
 		{name: "one is silent, and no commit since has placed it there", change: []func(*Input){others("b", silent(gone("c0"))), history("b@c0")}, placed: true},
-		{name: "one is silent, and it had the app", change: []func(*Input){others("b", silent(told("c0", 1))), history("b@c0")}, held: "b reported on"},
+		{name: "one is silent, and it had the app", change: []func(*Input){others("b", silent(told("c0", 1))), history("b@c0")}, held: "b reported that it has"},
 		{name: "one never reported, and no commit ever placed it there", change: []func(*Input){never("b"), history("b@")}, placed: true},
 		{name: "nothing has been read: one that has left Git may have it", change: []func(*Input){unread}, held: "status reports have not been read yet"},
 		{name: "nothing can be read", change: []func(*Input){unread, broken}, held: "status reports cannot be read (the server is away)"},
-		{name: "nothing has been read, and no other cluster ever had it", change: []func(*Input){unasked, never("a"), never("b"), history("@")}, placed: true},
-		{name: "one has seen no commit", change: []func(*Input){others("b", Observed{Fresh: true, Report: &status.Report{Time: simTime}}), history("b@")}, held: "b says nothing"},
+		{name: "nothing has been read, and no other cluster ever had it", change: []func(*Input){unasked, never("a"), never("b"), history("@", "a@", "b@")},
+			held: "status reports have not been read yet"},
+		{name: "all has been read, and no other cluster ever had it", change: []func(*Input){never("a"), never("b"), history("a@", "b@")}, placed: true},
+		{name: "nothing is ever read, and no other cluster ever had it", change: []func(*Input){off, history("@")}, placed: true},
+		{name: "nothing is ever read, and another may have had it", change: []func(*Input){off, history("a@", "b@")},
+			held: "status reports cannot be read (they are switched off)"},
+		{name: "it is where the branch says that it never was: the branch was rewritten", change: []func(*Input){others("b", told("c9", 1)),
+			history("@", "b@", "b@c9")}, held: "b reported that it has 2 objects"},
+		{name: "one reported it gone at a commit that the branch has lost", change: []func(*Input){others("b", gone("c9")), history("@", "b@")},
+			held: "b reported it gone, but at commit c9"},
+		{name: "one says nothing of it, and no commit ever placed it there", change: []func(*Input){others("b", tells("c1")), history("b@")}, placed: true},
+		{name: "one says nothing of it, and an old commit may have placed it there", change: []func(*Input){others("b", tells("c1")), history("b@c1")},
+			held: "b says nothing about it"},
+		{name: "one says nothing of it at a commit that the branch has lost", change: []func(*Input){others("b", tells("c9")), history("b@", "b@c9")},
+			held: "b says nothing about it"},
+		{name: "one has seen no commit", change: []func(*Input){others("b", tells("")), history("b@")}, held: "b says nothing"},
 		{name: "one is dead and Lost in Git", change: []func(*Input){others("a", silent(told("c0", 1))), state("a", fleet.Lost)}, placed: true},
 		{name: "one is dead and Drained in Git", change: []func(*Input){others("a", silent(told("c0", 1))), state("a", fleet.Drained)}, held: "set its state: Lost"},
-		{name: "one has left Git", change: []func(*Input){others("gone", told("c1", 1))}, held: "gone reported on"},
+		{name: "one has left Git", change: []func(*Input){others("gone", told("c1", 1))}, held: "gone reported that it has"},
 		{name: "one whose file is broken", change: []func(*Input){func(in *Input) {
 			in.Fleet.Problems = []fleet.Problem{{Kind: fleet.KindCluster, Name: "x"}}
 			in.App.Spec.Placement.Clusters, in.App.Spec.Replicas = nil, nil
@@ -281,6 +305,17 @@ func TestExclusive(t *testing.T) {
 			p := Enforce(in, tt.now)
 			checkUnchanged(t, in, tt.now, p)
 			checkHeld(t, p.Held, status.GateExclusive, tt.held)
+			for name, o := range in.Others {
+				if o.Report != nil {
+					r := *o.Report
+					r.Time = r.Time.Add(2 * time.Minute)
+					o.Report = &r
+				}
+				in.Others[name] = o
+			}
+			if again := Enforce(in, tt.now); p.Held != nil && again.Held.Reason != p.Held.Reason {
+				t.Errorf("after a heartbeat of the others the reason is %q, no longer %q", again.Held.Reason, p.Held.Reason)
+			}
 			if p.Placed != tt.placed || p.Commit != "c2" {
 				t.Errorf("placed %v, commit %s", p.Placed, p.Commit)
 			}

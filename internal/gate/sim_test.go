@@ -272,9 +272,7 @@ func (w *world) ask(s *state, c int) answer {
 				from = index(since)
 			}
 			for k := from; k <= a.head; k++ {
-				if slices.ContainsFunc(w.placed[k].Clusters, func(name string) bool {
-					return name == cluster || cluster == "" && name != simNames[c]
-				}) {
+				if slices.Contains(w.placed[k].Clusters, cluster) {
 					return false
 				}
 			}

@@ -10,7 +10,7 @@ import (
 
 // takeover holds a cluster that gives away replicas, or leaves, until the others provide for head.
 func (in *Input) takeover(now, want Enforced) *Held {
-	if !gives(now, want) || !want.Placed && in.forced() {
+	if !Gives(now, want) || !want.Placed && in.forced() {
 		return nil
 	}
 	if !want.Placed && len(in.Placed.Clusters) == 0 {
@@ -38,8 +38,8 @@ func (in *Input) takeover(now, want Enforced) *Held {
 		keeps, list(waits), in.leaveAnyway())
 }
 
-// gives tells whether the cluster would provide less than it does now.
-func gives(now, want Enforced) bool {
+// Gives tells whether the cluster would provide less than it does now.
+func Gives(now, want Enforced) bool {
 	switch {
 	case !now.Placed && !now.Unknown:
 		return false

@@ -130,11 +130,8 @@ func health(u *unstructured.Unstructured) (status.Status, string) {
 	return result.Status, result.Message
 }
 
-// replicas reads how many replicas a Deployment or StatefulSet wants and has ready.
+// replicas reads how many replicas an object wants and has ready: where a Deployment has them, which others follow.
 func replicas(u *unstructured.Unstructured) (want, ready int32) {
-	if u.GroupVersionKind().Group != "apps" || (u.GetKind() != "Deployment" && u.GetKind() != "StatefulSet") {
-		return 0, 0
-	}
 	return number(u.Object, "spec", "replicas"), number(u.Object, "status", "readyReplicas")
 }
 

@@ -19,8 +19,8 @@ type View struct {
 	// Status and Message are kstatus' verdict. Kinds without a status are Current when they exist.
 	Status  status.Status
 	Message string
-	// Replicas and ReadyReplicas are those of a Deployment or StatefulSet: what its spec asks for and
-	// what its status reports ready.
+	// Replicas and ReadyReplicas are what the object's spec.replicas asks for and its status.readyReplicas says, 0 if
+	// it has none.
 	Replicas, ReadyReplicas int32
 	// OwnsReplicas is set when spec.replicas of a kind that autoscalers scale (see Scaled) is among
 	// the fields that we own.

@@ -233,8 +233,9 @@ func TestManyClusters(t *testing.T) {
 				}
 			}
 			// Another commit is another build.
-			files["apps/app-0/base/account.yaml"] += "automountServiceAccountToken: false\n"
-			next := Request{Tree: treetest.New(files), App: &tc.app, Facts: fleet.Facts{Name: "four"}, Instance: "i"}
+			changed := maps.Clone(files)
+			changed["apps/app-0/base/account.yaml"] += "automountServiceAccountToken: false\n"
+			next := Request{Tree: treetest.New(changed), App: &tc.app, Facts: fleet.Facts{Name: "four"}, Instance: "i"}
 			got, _, err := r.Build(t.Context(), next)
 			if err != nil {
 				t.Fatal(err)

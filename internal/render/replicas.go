@@ -62,16 +62,21 @@ func (s *set) ids() []object.ObjMetadata {
 	return ids
 }
 
-// Divides tells whether an app's replicas are divided over clusters by an object of that id.
-func Divides(app *fleet.App, id object.ObjMetadata) bool {
-	return app.Spec.Replicas != nil && targets(app.Spec.Replicas.Target, id)
+// Divides tells whether an app's replicas, nil if they are not divided over clusters, are divided by an object of that id.
+func Divides(replicas *fleet.Replicas, id object.ObjMetadata) bool {
+	return replicas != nil && targets(replicas.Target, id)
+}
+
+// Workload tells whether the replicas of a kind are divided without being named, and counted where they are not divided.
+func Workload(gk schema.GroupKind) bool {
+	return gk.Group == "apps" && (gk.Kind == "Deployment" || gk.Kind == "StatefulSet")
 }
 
 func targets(t *fleet.Target, id object.ObjMetadata) bool {
 	if t != nil {
 		return id.GroupKind.Kind == t.Kind && id.Name == t.Name
 	}
-	return id.GroupKind.Group == "apps" && (id.GroupKind.Kind == "Deployment" || id.GroupKind.Kind == "StatefulSet")
+	return Workload(id.GroupKind)
 }
 
 // scales tells whether d is an autoscaler of the workload.

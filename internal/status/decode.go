@@ -31,26 +31,47 @@ func Decode(r io.Reader) (Report, error) {
 	report := wire.Report
 	report.Apps = make([]App, len(wire.Apps))
 	for i := range wire.Apps {
-		if wire.Apps[i].Replicas == nil {
-			return Report{}, fmt.Errorf("decode status report: app %q has no replicas", clip(wire.Apps[i].Name, 64))
+		if report.Apps[i], err = wire.Apps[i].app(); err != nil {
+			return Report{}, fmt.Errorf("decode status report: %w", err)
 		}
-		report.Apps[i] = wire.Apps[i].App
-		report.Apps[i].Replicas = *wire.Apps[i].Replicas
 	}
 	if err := report.Validate(); err != nil {
 		return Report{}, fmt.Errorf("decode status report: %w", err)
+	}
+	if wire.Apps == nil {
+		return Report{}, errors.New("decode status report: apps is missing")
 	}
 	return report, nil
 }
 
 // wireReport is a Report whose required parts can be seen to be missing: the outer fields shadow
-// those of the same name within.
+// those of the same name within. Required is what says that nothing of an app is here: that must never be read
+// out of a report that does not say it.
 type wireReport struct {
 	Report `json:",inline"`
 	Apps   []wireApp `json:"apps"`
 }
 
 type wireApp struct {
-	App      `json:",inline"`
-	Replicas *Replicas `json:"replicas"`
+	App       `json:",inline"`
+	Placement *string   `json:"placement"`
+	Replicas  *Replicas `json:"replicas"`
+	Objects   *int      `json:"objects"`
+}
+
+func (w *wireApp) app() (App, error) {
+	var missing string
+	switch {
+	case w.Placement == nil:
+		missing = "placement"
+	case w.Replicas == nil:
+		missing = "replicas"
+	case w.Objects == nil:
+		missing = "objects"
+	default:
+		app := w.App
+		app.Placement, app.Replicas, app.Objects = *w.Placement, *w.Replicas, *w.Objects
+		return app, nil
+	}
+	return App{}, fmt.Errorf("app %q: %s is missing", clip(w.Name, 64), missing)
 }

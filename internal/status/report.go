@@ -44,10 +44,12 @@ type App struct {
 	Content string `json:"content"`
 	Ready   bool   `json:"ready"`
 	// Since is the start of uninterrupted Ready at this content; null if not Ready.
-	Since    *time.Time `json:"since"`
-	Replicas Replicas   `json:"replicas"`
-	// Objects is how many objects of the app are here or still to be deleted, without those that stay until a
-	// permit. With no object and no replica, nothing of the app is left running.
+	Since *time.Time `json:"since"`
+	// Replicas are those of the workload by which the app's replicas are divided over clusters, or else of all its
+	// Deployments and StatefulSets.
+	Replicas Replicas `json:"replicas"`
+	// Objects is how many objects of the app are here or still to be deleted, known to be wanted or not, without those
+	// that stay until a permit. With no object and no replica, nothing of the app is left running.
 	Objects int           `json:"objects"`
 	Drift   Drift         `json:"drift"`
 	Held    []Held        `json:"held"`
@@ -60,8 +62,7 @@ type Replicas struct {
 	Ready   int32 `json:"ready"`
 }
 
-// UnmarshalJSON insists on both numbers: "desired: 0" means that nothing of the app is left here,
-// which must never be read out of a report that does not say it.
+// UnmarshalJSON insists on both numbers, as Decode does on what else says that nothing of the app is left here.
 func (r *Replicas) UnmarshalJSON(data []byte) error {
 	var wire struct {
 		Desired *int32 `json:"desired"`

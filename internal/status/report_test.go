@@ -114,7 +114,8 @@ func TestDecode(t *testing.T) {
 	const (
 		head = `{"apiVersion":"holdfast.dev/v1alpha1","cluster":"c","time":"2026-11-20T12:00:00Z","apps":[`
 		tail = `]}`
-		app  = `"name":"a","ready":false,"since":null,"replicas":{"desired":1,"ready":0}`
+		rest = `"placement":"","objects":0`
+		app  = `"name":"a","ready":false,"since":null,"replicas":{"desired":1,"ready":0},` + rest
 	)
 	for _, test := range []struct {
 		name, json, err string
@@ -127,13 +128,19 @@ func TestDecode(t *testing.T) {
 		{"a field of another case is not ours", strings.Replace(head, `"cluster"`, `"Cluster"`, 1) + tail, "cluster is missing"},
 		{"no time", strings.Replace(head, `"time":"2026-11-20T12:00:00Z",`, "", 1) + tail, "time is missing"},
 		{"a time that is none", strings.Replace(head, "2026-11-20T12:00:00Z", "noon", 1) + tail, "noon"},
-		{"no replicas", head + `{"name":"a"}` + tail, `app "a" has no replicas`},
+		{"no apps", strings.TrimSuffix(head, `,"apps":[`) + `}`, "apps is missing"},
+		{"apps null", strings.TrimSuffix(head, `[`) + `null}`, "apps is missing"},
+		{"no objects", head + `{` + strings.Replace(app, `,"objects":0`, "", 1) + `}` + tail, `app "a": objects is missing`},
+		{"objects null", head + `{` + strings.Replace(app, `"objects":0`, `"objects":null`, 1) + `}` + tail, `app "a": objects is missing`},
+		{"objects negative", head + `{` + strings.Replace(app, `"objects":0`, `"objects":-1`, 1) + `}` + tail, "negative"},
+		{"no placement", head + `{` + strings.Replace(app, `"placement":"",`, "", 1) + `}` + tail, `app "a": placement is missing`},
+		{"no replicas", head + `{"name":"a",` + rest + `}` + tail, `app "a": replicas is missing`},
 		{"replicas without desired", head + `{"name":"a","replicas":{"ready":0}}` + tail, "desired and ready are required"},
-		{"replicas null", head + `{"name":"a","replicas":null}` + tail, `app "a" has no replicas`},
-		{"replicas negative", head + `{"name":"a","replicas":{"desired":-1,"ready":0}}` + tail, "negative"},
+		{"replicas null", head + `{"name":"a","replicas":null,` + rest + `}` + tail, `app "a": replicas is missing`},
+		{"replicas negative", head + `{"name":"a","replicas":{"desired":-1,"ready":0},` + rest + `}` + tail, "negative"},
 		{"a duplicate field", strings.Replace(head, `"cluster":"c"`, `"cluster":"c","cluster":"d"`, 1) + tail, "duplicate"},
 		{"an app twice", head + `{` + app + `},{` + app + `}` + tail, "twice"},
-		{"an app without a name", head + `{"replicas":{"desired":1,"ready":0}}` + tail, "no name"},
+		{"an app without a name", head + `{"replicas":{"desired":1,"ready":0},` + rest + `}` + tail, "no name"},
 		{"since without ready", head + strings.Replace(`{`+app+`}`, "null", `"2026-11-20T12:00:00Z"`, 1) + tail, "not ready"},
 		{"cut off", head, "unexpected end"},
 		{"something after it", head + tail + `{}`, "after top-level value"},
@@ -158,7 +165,7 @@ func FuzzDecode(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(data)
-	f.Add([]byte(`{"apiVersion":"holdfast.dev/v1alpha1","cluster":"c","time":"2026-11-20T12:00:00Z","apps":[{"name":"a","replicas":{"desired":0,"ready":0}}]}`))
+	f.Add([]byte(`{"apiVersion":"holdfast.dev/v1alpha1","cluster":"c","time":"2026-11-20T12:00:00Z","apps":[{"name":"a","placement":"","replicas":{"desired":0,"ready":0},"objects":0}]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		report, err := Decode(bytes.NewReader(data))
 		if err != nil {

@@ -179,8 +179,7 @@ func (w *Writer) Run(ctx context.Context) error {
 	}
 }
 
-// Flush writes everything that is due or will be, without waiting for its time: for the end, and for
-// a decision that must be on record before it is acted on.
+// Flush writes everything that is due or will be, without waiting for its time: for the end.
 func (w *Writer) Flush(ctx context.Context) error { return w.write(ctx, true) }
 
 // write brings up to date the objects whose time has come, or all.

@@ -28,7 +28,7 @@
 //
 //   - With an allowed-signers file, the commit must have a good SSH signature by a key that the file lists
 //     for the cluster (see AllowedSigners). The file is part of the reader's own configuration and never
-//     comes from Git.
+//     comes from Git. If it goes away while the reader runs, nothing more is read until it is back.
 //   - status.json must be a plain file within the bounds of size, decode, and be the cluster's own.
 //   - It must not be dated more than five minutes ahead of the reader's clock.
 //   - It must not be dated before the last report that passed, nor more than five minutes before the reader

@@ -237,14 +237,14 @@ func (p *Publisher) settle(report status.Report, a PushAttempt, now time.Time) {
 
 // pauseOf is how long to wait at most after a failure.
 func pauseOf(err error) time.Duration {
-	if needsPerson(err) {
+	if lasting(err) {
 		return mostRefused
 	}
 	return mostPause
 }
 
-// needsPerson tells a failure that does not pass by itself.
-func needsPerson(err error) bool {
+// lasting tells a failure that does not pass by itself.
+func lasting(err error) bool {
 	return slices.Contains([]gitsource.Kind{
 		gitsource.KindAuth, gitsource.KindRefused, gitsource.KindNotFound,
 		gitsource.KindCredentials, gitsource.KindHostKey, gitsource.KindCertificate,
@@ -274,7 +274,7 @@ func (p *Publisher) publish(ctx context.Context, report status.Report, a *PushAt
 	}
 	a.Commit = u.New.String()
 	if err := p.replace(ctx, &a.Traffic, u); err != nil {
-		if needsPerson(err) {
+		if lasting(err) {
 			return fmt.Errorf("publish status: %w (the status repository and what to reach it with are set by --status-repo and --status-credentials)", err)
 		}
 		return fmt.Errorf("publish status: %w", err)

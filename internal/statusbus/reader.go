@@ -35,7 +35,7 @@ type ReaderOptions struct {
 	// system's folder for temporary files.
 	Dir string
 	// AllowedSigners, if set, returns the content of an allowed-signers file, in each round anew; nil is that
-	// signatures are not asked for. See AllowedSignersFrom.
+	// signatures are not asked for, and an error of the round once it was not nil. See AllowedSignersFrom.
 	AllowedSigners func() ([]byte, error)
 	// Cluster is this cluster's name, whose own status is left out; "" is none.
 	Cluster string
@@ -76,6 +76,7 @@ type Reader struct {
 
 	// Owned by Run, or by ReadAll.
 	memory   memory
+	signed   bool // there were allowed signers, since this process runs
 	failures int
 	told     string // the last failure that was logged
 }
@@ -146,6 +147,8 @@ func (r *Reader) Run(ctx context.Context) error {
 			r.o.Log.Warn().Err(err).Msg("what an earlier run has left of others' status cannot be removed")
 		}
 	}
+	// They may be gone by the time that something is asked. If they cannot be read, the first round tells it.
+	_, _ = r.allowedSigners()
 	var q question
 	var since, start time.Time // when q was asked first, and when the last round began
 	for {

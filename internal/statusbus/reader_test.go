@@ -30,9 +30,12 @@ type reading struct {
 	bad    atomic.Bool            // they cannot be read
 }
 
-func newReading(t *testing.T) *reading {
+func newReading(t *testing.T, signers ...string) *reading {
 	t.Helper()
 	r := &reading{t: t, bus: newBus(t)}
+	for _, s := range signers {
+		r.allow.Store(&s)
+	}
 	var err error
 	r.Reader, err = newReader(ReaderOptions{
 		Cluster: "us-east", Log: r.log.logger(),
@@ -496,9 +499,52 @@ func TestWhoseSignaturesAreBelievedMayChange(t *testing.T) {
 			t.Errorf("the view is %+v", v)
 		}
 		r.bad.Store(false)
-		r.allow.Store(nil)
-		believed(r.next(), "signed", "unsigned")
+		set(allow("*", "", key))
+		believed(r.next(), "signed")
 	})
+}
+
+func TestLostAllowedSignersDoNotMakeEverybodyBelieved(t *testing.T) {
+	const text = "allowed_signers is gone from the credentials"
+	for name, seen := range map[string]func(*reading){
+		"after a round": func(r *reading) {
+			r.Ask([]string{"signed", "unsigned"}, false)
+			r.next()
+		},
+		"after a round, and nothing was asked for a while": func(r *reading) {
+			r.Ask([]string{"signed", "unsigned"}, false)
+			r.next()
+			r.Ask(nil, false)
+			r.next()
+		},
+		"before anything is asked": func(*reading) {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				key := newKey(t)
+				signers := allow("*", "", key)
+				r := newReading(t, signers)
+				r.bus.put("signed", reportOf("signed", time.Now()), key)
+				r.bus.put("unsigned", reportOf("unsigned", time.Now()), nil)
+				seen(r)
+				r.allow.Store(nil)
+				r.Ask(nil, true)
+				for range 3 {
+					v := r.next()
+					if v.Err == nil || !strings.Contains(v.Err.Error(), text) || v.Clusters["unsigned"].Report != nil {
+						t.Errorf("the view is %+v", v)
+					}
+				}
+				if n := r.log.count(text); n != 1 {
+					t.Errorf("it is logged %d times", n)
+				}
+				r.allow.Store(&signers)
+				if v := r.next(); v.Err != nil || v.Clusters["signed"].Report == nil || v.Clusters["unsigned"].Report != nil {
+					t.Errorf("with the file again, the view is %+v", v)
+				}
+			})
+		})
+	}
 }
 
 func TestFreshNeedsBothClocks(t *testing.T) {

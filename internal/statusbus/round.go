@@ -72,12 +72,9 @@ func (r *Reader) look(ctx context.Context, q question, round *Round) error {
 // loadSigners reads whose signatures are believed. When that changes, nothing is believed any more until it
 // has been read and judged anew.
 func (r *Reader) loadSigners() error {
-	var content []byte
-	if r.o.AllowedSigners != nil {
-		var err error
-		if content, err = r.o.AllowedSigners(); err != nil {
-			return fmt.Errorf("read status: read whose signatures are believed: %w", err)
-		}
+	content, err := r.allowedSigners()
+	if err != nil {
+		return fmt.Errorf("read status: %w", err)
 	}
 	m := &r.memory
 	if m.loaded && (content == nil) == (m.content == nil) && bytes.Equal(content, m.content) {
@@ -85,7 +82,6 @@ func (r *Reader) loadSigners() error {
 	}
 	m.loaded, m.content, m.signers = true, content, nil
 	if content != nil {
-		var err error
 		if m.signers, err = ParseAllowedSigners(content); err != nil {
 			r.o.Log.Warn().Err(err).Msg("a line of the allowed signers cannot be used")
 		}
@@ -94,6 +90,24 @@ func (r *Reader) loadSigners() error {
 		c.judged, c.again, c.seen = c.ref.IsZero(), time.Time{}, Seen{}
 	}
 	return nil
+}
+
+// allowedSigners reads the allowed-signers file; nil is that signatures are not asked for. A file that was there
+// may have been lost by mistake, and then whoever can push would be believed: only a restart does without it.
+func (r *Reader) allowedSigners() ([]byte, error) {
+	if r.o.AllowedSigners == nil {
+		return nil, nil
+	}
+	content, err := r.o.AllowedSigners()
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("read whose signatures are believed: %w", err)
+	case content == nil && r.signed:
+		return nil, fmt.Errorf("%s is gone from the credentials, and unsigned reports are not believed because of that: put it back, "+
+			"or restart if signatures are not to be asked for any more", AllowedSignersFile)
+	}
+	r.signed = content != nil
+	return content, nil
 }
 
 // own returns the refs by the clusters they are of, without this cluster.

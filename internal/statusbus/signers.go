@@ -165,7 +165,7 @@ func matchList(name, list string) bool {
 // for people: it completes a sentence about the cluster's status.
 func (a *AllowedSigners) check(cluster string, c *object.Commit, now time.Time) error {
 	if c.PGPSignature == "" {
-		return fmt.Errorf("it is not signed: give that cluster's agent a %s, or take %s away here", SigningKeyFile, AllowedSignersFile)
+		return fmt.Errorf("it is not signed: give that cluster's agent a %s, or take %s away here and restart", SigningKeyFile, AllowedSignersFile)
 	}
 	signature, err := sshsig.Unarmor([]byte(c.PGPSignature))
 	if err != nil {

@@ -2,10 +2,14 @@ package multicluster_test
 
 import (
 	"context"
+	"slices"
 	"testing"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/holdfast-dev/holdfast/internal/agent"
 	"github.com/holdfast-dev/holdfast/internal/status"
 )
 
@@ -47,11 +51,11 @@ func TestExclusiveWaitsForADeadHolder(t *testing.T) {
 	f.waitReported("a")
 	f.stop("a") // its Pods go on
 	f.commit(f.app(exclusive("b"), "1"))
-	f.waitHeld("b", status.GateExclusive, "a reported on", "set its state: Lost")
+	f.waitHeld("b", status.GateExclusive, "a reported that it has", "set its state: Lost")
 	f.stop("b")
 	f.start("b")
 	f.commit(map[string]string{"README.md": "Nothing of this is about the app."})
-	f.waitHeld("b", status.GateExclusive, "a reported on")
+	f.waitHeld("b", status.GateExclusive, "a reported that it has")
 	if w := stop(); w.Most > 1 {
 		t.Errorf("it ran on %d clusters at once: %v", w.Most, w.MostAt)
 	}
@@ -78,7 +82,7 @@ func TestExclusiveIsNotHandedOverWhileItIsKept(t *testing.T) {
 		}
 		return ""
 	})
-	f.waitHeld("b", status.GateExclusive, "a reported on")
+	f.waitHeld("b", status.GateExclusive, "a reported that it has")
 	annotate(f, "a", nil)
 	f.waitDeployed("", "web:1 x1, 1 ready")
 }
@@ -99,4 +103,48 @@ func annotate(f *fleet, name string, annotations map[string]string) {
 		}
 		return ""
 	})
+}
+
+// While the cluster that has the app is still deleting it, a mistake in another file makes its placement unknown. It
+// goes on saying that it has the app: one that starts the app after the mistake is mended must not take it for gone.
+func TestExclusiveIsNotGoneWhilePlacementIsUnknown(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, "a", "b")
+	f.options = func(_ string, o *agent.Options) { o.Heartbeat = 5 * time.Second }
+	f.commit(f.app(exclusive("a"), "1"))
+	f.start()
+	f.waitDeployed("web:1 x1, 1 ready", "")
+	finalize(f, "a", `["example.com/slow"]`)
+	moved := f.commit(f.app(exclusive("b"), "1"))
+	f.eventually("a is deleting it", func() string {
+		d, err := f.sites["a"].clients.Kubernetes.AppsV1().Deployments(f.ns).Get(context.Background(), "web", metav1.GetOptions{})
+		must(t, err)
+		if d.DeletionTimestamp == nil {
+			return "not yet"
+		}
+		return ""
+	})
+	f.waitHeld("b", status.GateExclusive, "a reported that it has")
+	f.stop("b")
+	broken := f.commit(map[string]string{"clusters/c/cluster.yaml": head + "kind: Cluster\nmetadata: {name: c}\nspec: {wieght: 2}\n"})
+	report := f.waitReport("a", func(r status.Report) bool { return r.Commit == broken })
+	i := slices.IndexFunc(report.Apps, func(a status.App) bool { return a.Name == f.id })
+	if i < 0 || report.Apps[i].Objects != 1 || report.Apps[i].Placement != moved {
+		t.Errorf("a reports %+v", report.Apps)
+	}
+	f.stop("a")
+	f.commit(map[string]string{"clusters/c/cluster.yaml": ""})
+	f.start("b")
+	f.waitHeld("b", status.GateExclusive, "a reported that it has")
+	f.start("a")
+	finalize(f, "a", "null")
+	f.waitDeployed("", "web:1 x1, 1 ready")
+}
+
+// finalize replaces the Deployment's finalizers, as JSON.
+func finalize(f *fleet, name, finalizers string) {
+	f.t.Helper()
+	_, err := f.sites[name].clients.Kubernetes.AppsV1().Deployments(f.ns).Patch(context.Background(), "web", types.MergePatchType,
+		[]byte(`{"metadata":{"finalizers":`+finalizers+`}}`), metav1.PatchOptions{FieldManager: "somebody"})
+	must(f.t, err)
 }

@@ -384,18 +384,25 @@ func (f *fleet) neverBelow(required int, w watched) {
 // waitReported waits until a cluster's newest report on the status bus says that it has the app.
 func (f *fleet) waitReported(name string) {
 	f.t.Helper()
+	f.waitReport(name, func(r status.Report) bool {
+		return slices.ContainsFunc(r.Apps, func(a status.App) bool { return a.Name == f.id && a.Objects > 0 })
+	})
+}
+
+// waitReport waits until a cluster's newest report on the status bus is as wanted, and returns it.
+func (f *fleet) waitReport(name string, wanted func(status.Report) bool) (report status.Report) {
+	f.t.Helper()
 	f.eventually(name+" has reported", func() string {
 		text, err := f.repo.Git("show", "refs/holdfast/status/"+name+":status.json")
 		if err != nil {
 			return err.Error()
 		}
-		r, err := status.Decode(strings.NewReader(text))
+		report, err = status.Decode(strings.NewReader(text))
 		must(f.t, err)
-		for _, a := range r.Apps {
-			if a.Name == f.id && a.Objects > 0 {
-				return ""
-			}
+		if wanted(report) {
+			return ""
 		}
 		return text
 	})
+	return report
 }
