@@ -59,7 +59,7 @@ func growth(live, roots uint64) int {
 	if live+roots == 0 { // nothing was collected yet
 		return most
 	}
-	return max(gcPercent, int((smallHeap-min(live, smallHeap))*100/max(live+roots, smallHeap*100/most)))
+	return max(gcPercent, int((smallHeap-min(live, smallHeap))*100/max(live+roots, smallHeap*100/most))) //nolint:gosec // at most most
 }
 
 // memoryLimit reads the container's limit in bytes from the mounted control groups, version 2 or 1; 0 if
