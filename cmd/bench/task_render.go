@@ -184,6 +184,7 @@ func taskPreview(ctx context.Context, args []string) (any, error) {
 		return nil, err
 	}
 	r := newRenderer()
+	r.cache.ManyClusters = true // as a preview's
 	begin, objects := time.Now(), 0
 	for _, c := range f.Clusters {
 		res, err := render.Cluster(ctx, render.ClusterRequest{Head: snapshot, HeadCommit: snapshot.Commit, Fleet: f, Name: c.Name, Instance: "holdfast-system", Renderer: r.cache})
