@@ -77,16 +77,18 @@ func (l *lab) coldSize(ctx context.Context, objects int, small bool) error {
 	cpu := func(r coldResult) float64 { return r.cpu }
 	requests, memory := func(r coldResult) float64 { return r.requests }, func(r coldResult) float64 { return r.memory }
 	size := thousands(objects) + " objects: "
-	ours, limit := all[0].name, all[1].name
+	ours, limit, watches := all[0].name, all[1].name, all[2].name
 	l.add(
 		row{What: size + "first PATCH to last", Unit: "s", Ours: column(ours, span), Reference: limit, Theirs: column(limit, span), Target: ratioAtMost(1.15)},
 		row{What: size + "process start to all live", Unit: "s", Ours: column(ours, live), Reference: limit, Theirs: column(limit, span), Target: ratioAtMost(1.6),
 			Note: "the reference's time is from its first PATCH to its last"},
 		row{What: size + "requests per object", Unit: "", Ours: column(ours, requests), Reference: limit, Theirs: column(limit, requests), Target: atMost(1.2), Note: runs[ours][0].note},
 		row{What: size + "CPU of the process", Unit: "s", Ours: column(ours, cpu), Reference: limit, Theirs: column(limit, cpu)},
+		row{What: size + "first PATCH to last", Unit: "s", Ours: column(ours, span), Reference: watches, Theirs: column(watches, span),
+			Note: "the reference's watches of the same kinds are read and thrown away"},
 	)
 	l.peaks[objects] = append(l.peaks[objects], column(ours, memory)...)
-	for _, c := range all[2:] {
+	for _, c := range all[3:] {
 		l.add(
 			row{What: size + "process start to all live", Unit: "s", Ours: column(ours, live), Reference: c.name, Theirs: column(c.name, live)},
 			row{What: size + "requests per object", Unit: "", Ours: column(ours, requests), Reference: c.name, Theirs: column(c.name, requests)},
@@ -97,8 +99,10 @@ func (l *lab) coldSize(ctx context.Context, objects int, small bool) error {
 	return nil
 }
 
-// contestants are Holdfast, LIMIT, and then the others.
+// contestants are Holdfast, LIMIT, LIMIT with watches, and then the others.
 func (l *lab) contestants(small bool) []contestant {
+	watching := l.limit(l.best, andWatch)
+	watching.name = "LIMIT that watches too"
 	all := []contestant{
 		{
 			name: "Holdfast", userAgent: "holdfast/",
@@ -115,6 +119,7 @@ func (l *lab) contestants(small bool) []contestant {
 			},
 		},
 		l.limit(l.best),
+		watching,
 	}
 	if _, err := os.Stat(l.applier); err != nil {
 		l.say("  without cli-utils' Applier: %v", err)
@@ -141,11 +146,12 @@ func (l *lab) contestants(small bool) []contestant {
 	)
 }
 
-func (l *lab) limit(concurrency int) contestant {
+// limit is the raw client, with these arguments.
+func (l *lab) limit(concurrency int, args ...string) contestant {
 	return contestant{
 		name: fmt.Sprintf("LIMIT (%d at a time)", concurrency), userAgent: limitAgent, ends: true,
 		start: func(_ context.Context, c *localcluster.Cluster, f *fleetData) (*process, error) {
-			return l.start("limit", nil, l.self, "ref", "limit", c.Kubeconfig(), f.bodies, strconv.Itoa(concurrency))
+			return l.start("limit", nil, l.self, append([]string{"ref", "limit", c.Kubeconfig(), f.bodies, strconv.Itoa(concurrency)}, args...)...)
 		},
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"strconv"
 	"sync/atomic"
@@ -76,12 +77,22 @@ func sendAll(ctx context.Context, c rest.Interface, items []item, manager string
 	return g.Wait()
 }
 
+// andWatch has LIMIT watch what it applies, as everybody must who wants to find drift, and throw away what it hears.
+const andWatch = "watch"
+
 // refLimit is LIMIT: it knows all in advance and does nothing but send the PATCHes.
-// Arguments: kubeconfig, file of the items, concurrency.
+// Arguments: kubeconfig, file of the items, concurrency; andWatch.
 func refLimit(ctx context.Context, args []string) (any, error) {
 	c, items, concurrency, err := patching(args, limitAgent)
 	if err != nil {
 		return nil, err
+	}
+	if len(args) > 3 && args[3] == andWatch {
+		stop, err := watchAll(ctx, c, items)
+		if err != nil {
+			return nil, err
+		}
+		defer stop()
 	}
 	rest := 0
 	for rest < len(items) && items[rest].Resource == "namespaces" {
@@ -91,6 +102,29 @@ func refLimit(ctx context.Context, args []string) (any, error) {
 		return nil, err
 	}
 	return nil, sendAll(ctx, c, items[rest:], "holdfast", concurrency)
+}
+
+// watchAll watches all kinds until it is stopped.
+func watchAll(ctx context.Context, c rest.Interface, items []item) (stop func(), err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	var g errgroup.Group
+	stop = func() {
+		cancel()
+		_ = g.Wait() // how a watch ends is of no interest
+	}
+	for path := range collections(items) {
+		body, err := c.Get().AbsPath(path).Param("watch", "true").SetHeader("Accept", "application/json").Stream(ctx)
+		if err != nil {
+			stop()
+			return nil, err
+		}
+		g.Go(func() error {
+			defer body.Close() //nolint:errcheck // only read
+			_, err := io.Copy(io.Discard, body)
+			return err
+		})
+	}
+	return stop, nil
 }
 
 // patching reads the arguments of a reference that sends PATCHes: kubeconfig, file of the items, concurrency.

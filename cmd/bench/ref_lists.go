@@ -18,17 +18,8 @@ func refLists(ctx context.Context, args []string) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	paths := map[string]bool{}
-	for i := range items {
-		gvr := items[i].gvr()
-		path := "/apis/" + gvr.Group + "/" + gvr.Version + "/" + gvr.Resource
-		if gvr.Group == "" {
-			path = "/api/" + gvr.Version + "/" + gvr.Resource
-		}
-		paths[path] = true
-	}
 	g, ctx := errgroup.WithContext(ctx)
-	for path := range paths {
+	for path := range collections(items) {
 		g.Go(func() error {
 			body, err := c.Get().AbsPath(path).SetHeader("Accept", "application/json").Stream(ctx)
 			if err != nil {
@@ -40,4 +31,18 @@ func refLists(ctx context.Context, args []string) (any, error) {
 		})
 	}
 	return nil, g.Wait()
+}
+
+// collections are the paths of all kinds that there are.
+func collections(items []item) map[string]bool {
+	paths := map[string]bool{}
+	for i := range items {
+		gvr := items[i].gvr()
+		path := "/apis/" + gvr.Group + "/" + gvr.Version + "/" + gvr.Resource
+		if gvr.Group == "" {
+			path = "/api/" + gvr.Version + "/" + gvr.Resource
+		}
+		paths[path] = true
+	}
+	return paths
 }
