@@ -113,13 +113,11 @@ func (f *follower) quiet(ctx context.Context, calm time.Duration) error {
 }
 
 // after reads once more when some time has passed.
-func (f *follower) after(ctx context.Context, pause time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(pause):
-		return f.read()
+func (f *follower) after(ctx context.Context, d time.Duration) error {
+	if err := pause(ctx, d); err != nil {
+		return err
 	}
+	return f.read()
 }
 
 // writes is when objects were written for the first time.

@@ -136,10 +136,8 @@ func poll(ctx context.Context, l *lab) error {
 	}
 	var ours, reference []float64
 	for k := range max(l.many()/3, 2) {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(time.Duration(rand.Int64N(int64(interval)))): //nolint:gosec // spreads the samples
+		if err := pause(ctx, time.Duration(rand.Int64N(int64(interval)))); err != nil { //nolint:gosec // spreads the samples
+			return err
 		}
 		app := (k*41 + 17) % (s.fleet.objects / perApp)
 		o, err := s.observe(ctx, appNamespace(app), appName(app))

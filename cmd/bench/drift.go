@@ -148,11 +148,7 @@ func (s *site) undone(ctx context.Context, o *observer, app int) (float64, error
 	if err != nil {
 		return 0, err
 	}
-	select { // the next one comes out of the blue
-	case <-ctx.Done():
-	case <-time.After(100 * time.Millisecond):
-	}
-	return milliseconds(took), nil
+	return milliseconds(took), pause(ctx, 100*time.Millisecond) // the next one comes out of the blue
 }
 
 // burst disturbs many objects while the healer is suspended, so that it finds them all changed at once and the

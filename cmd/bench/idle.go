@@ -28,10 +28,8 @@ func idle(ctx context.Context, l *lab) error {
 	l.git.ResetRequests()
 	before, known := cpuTime(s.agent.cmd.Process.Pid)
 	begin := time.Now()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(window):
+	if err := pause(ctx, window); err != nil {
+		return err
 	}
 	after, _ := cpuTime(s.agent.cmd.Process.Pid)
 	took := time.Since(begin)

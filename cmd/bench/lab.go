@@ -245,10 +245,18 @@ func until(ctx context.Context, what string, limit time.Duration, done func() (b
 		if time.Now().After(deadline) {
 			return fmt.Errorf("%s: not within %s", what, limit)
 		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(100 * time.Millisecond):
+		if err := pause(ctx, 100*time.Millisecond); err != nil {
+			return err
 		}
+	}
+}
+
+// pause waits, for figures to come.
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
 	}
 }

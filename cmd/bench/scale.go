@@ -135,16 +135,6 @@ func scaleMethod(r *results) string {
 	return text
 }
 
-// pause waits, for figures to come.
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
-	}
-}
-
 // perBlock is what one of n things cost in a block of them.
 type perBlock struct {
 	requests, bytes float64

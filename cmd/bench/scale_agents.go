@@ -148,9 +148,7 @@ func (c *crowd) simulate(ctx context.Context, o simulationOptions) (*simulated, 
 func (s *simulated) begin(ctx context.Context, within time.Duration, run func(context.Context) error) {
 	wait := time.Duration(rand.Float64() * float64(within)) //nolint:gosec // spreads load
 	s.group.Go(func() {
-		select {
-		case <-ctx.Done():
-		case <-time.After(wait):
+		if pause(ctx, wait) == nil {
 			_ = run(ctx) // each of them returns nil
 		}
 	})

@@ -113,22 +113,10 @@ func (s *gitServer) ask(ctx context.Context, path string, into any) error {
 	if err := s.alive(); err != nil {
 		return err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.Control+path, http.NoBody)
-	if err != nil {
-		return err
-	}
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
+	if err := ask(ctx, http.MethodPost, s.Control, path, into); err != nil {
 		return fmt.Errorf("ask the Git server: %w", err)
 	}
-	defer res.Body.Close() //nolint:errcheck // only read
-	if res.StatusCode != http.StatusOK {
-		return fmt.Errorf("ask the Git server: %s answered %s", path, res.Status)
-	}
-	if into == nil {
-		return nil
-	}
-	return json.NewDecoder(res.Body).Decode(into)
+	return nil
 }
 
 // taskServe is the process of gitServer: it prints its addresses and serves until it is told to end. Argument:

@@ -181,7 +181,12 @@ func (s *site) ready(ctx context.Context) error {
 
 // get reads JSON from the agent; nil discards it.
 func (a *agentProcess) get(ctx context.Context, path string, into any) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+a.address+path, http.NoBody)
+	return ask(ctx, http.MethodGet, "http://"+a.address, path, into)
+}
+
+// ask reads JSON from a process of the bench's; nil discards it.
+func ask(ctx context.Context, method, address, path string, into any) error {
+	req, err := http.NewRequestWithContext(ctx, method, address+path, http.NoBody)
 	if err != nil {
 		return err
 	}
