@@ -56,9 +56,9 @@ func (s *stage) settled(ctx context.Context, commit string) error {
 	})
 }
 
-// here are the apps that a cluster has, without those of which it only says that they are gone.
+// here are the apps that a cluster has or is to have, without those of which it only says that they run elsewhere.
 func here(r status.Report) []status.App {
-	return slices.DeleteFunc(r.Apps, func(a status.App) bool { return a.Revision == "" && a.Objects == 0 })
+	return slices.DeleteFunc(r.Apps, func(a status.App) bool { return !a.Here() })
 }
 
 // overlays shows that each cluster got its own.

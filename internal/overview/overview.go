@@ -251,7 +251,7 @@ func (r *Row) count() {
 		if last := a.Drift.Last; last != nil && (r.Last == nil || last.After(*r.Last)) {
 			r.Last = last
 		}
-		if !here(a) {
+		if !a.Here() {
 			continue
 		}
 		r.Apps++
@@ -259,12 +259,6 @@ func (r *Row) count() {
 			r.Ready++
 		}
 	}
-}
-
-// here tells whether an app is on the cluster, or should be: one that has failed or is held before it was ever
-// adopted should. An app that runs elsewhere may be reported so that others know that it does not run here.
-func here(a *status.App) bool {
-	return a.Revision != "" || a.Objects > 0 || a.Replicas != (status.Replicas{}) || len(a.Errors) > 0 || len(a.Held) > 0
 }
 
 // kept tells whether a gate keeps an app from starting at all.

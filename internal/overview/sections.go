@@ -217,7 +217,7 @@ func (o *Overview) failing() (entries []entry) {
 // why.
 func (o *Overview) notReady() (entries []entry) {
 	for _, t := range o.facts(func(a *status.App, say func(fact)) {
-		if here(a) && !a.Ready && len(a.Errors) == 0 && !kept(a) {
+		if a.Here() && !a.Ready && len(a.Errors) == 0 && !kept(a) {
 			say(fact{})
 		}
 	}) {

@@ -56,6 +56,12 @@ type App struct {
 	Errors  []ObjectError `json:"errors"`
 }
 
+// Here tells whether the app is on the cluster, or should be: one that has failed or is held before it was ever adopted
+// should. An app that runs elsewhere may be reported so that others know that it does not run here.
+func (a *App) Here() bool {
+	return a.Revision != "" || a.Objects > 0 || a.Replicas != (Replicas{}) || len(a.Errors) > 0 || len(a.Held) > 0
+}
+
 // Replicas are the replicas of an app on this cluster.
 type Replicas struct {
 	Desired int32 `json:"desired"`

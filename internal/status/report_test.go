@@ -95,6 +95,26 @@ func TestReportGolden(t *testing.T) {
 	golden(t, "report-empty.json", append(data, '\n'))
 }
 
+func TestAnAppIsHere(t *testing.T) {
+	for name, tt := range map[string]struct {
+		app  App
+		here bool
+	}{
+		"it runs elsewhere":                     {App{Placement: "head"}, false},
+		"it is adopted":                         {App{Placement: "head", Revision: "head"}, true},
+		"it is leaving":                         {App{Placement: "head", Objects: 1}, true},
+		"its replicas still run":                {App{Placement: "head", Replicas: Replicas{Ready: 1}}, true},
+		"it is held before it was ever adopted": {App{Placement: "head", Held: []Held{{Gate: GateDependsOn}}}, true},
+		"it failed before it was ever adopted":  {App{Placement: "head", Errors: []ObjectError{{Message: "no such file"}}}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := tt.app.Here(); got != tt.here {
+				t.Errorf("here is %v", got)
+			}
+		})
+	}
+}
+
 func TestReportSurvivesARoundTrip(t *testing.T) {
 	want := exampleReport()
 	data, err := json.Marshal(want)
