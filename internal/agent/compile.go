@@ -193,6 +193,9 @@ const recordWithin = 30 * time.Second
 func (c *compiler) recorded(ctx context.Context, r request, out *compilation) (*compilation, error) {
 	out.records = out.enforced
 	for name, a := range r.records {
+		if _, ok := out.enforced[name]; ok {
+			continue
+		}
 		// An app that is gone from Git keeps what is known of it until nothing of it is left.
 		if r.apps[name].present && !out.declares(name) {
 			out.records[name] = a

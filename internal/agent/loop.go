@@ -84,7 +84,7 @@ type loop struct {
 	absent   []string        // the Exclusive apps that are not to be here
 	later    schedule        // when an app has to be looked at again though nothing happens
 	unready  map[string]bool // apps that were not Ready when last worked out
-	counts   map[metrics.ObjectState]int
+	counts   metrics.ObjectCounts
 	pruned   map[string][]string // since the last publication, by app
 	blamed   map[string]string   // who last changed an object that was repaired, by its name
 	failures map[object.ObjMetadata]string
@@ -149,7 +149,7 @@ func newLoop(o Options, m *metrics.Metrics, clients *kube.Clients, source *gitso
 		results:  make(chan apply.Result, workers),
 		saved:    make(chan saveResult, 1),
 		resolved: make(chan []resolution, 1),
-		apps:     map[string]*app{}, later: schedule{}, unready: map[string]bool{}, counts: map[metrics.ObjectState]int{}, dirty: map[string]bool{},
+		apps:     map[string]*app{}, later: schedule{}, unready: map[string]bool{}, dirty: map[string]bool{},
 		pruned: map[string][]string{}, blamed: map[string]string{}, failures: map[object.ObjMetadata]string{},
 		cancel: map[object.ObjMetadata]context.CancelCauseFunc{}, seen: map[object.ObjMetadata]time.Time{},
 		kinds: map[schema.GroupKind]kube.Resource{}, unknown: map[schema.GroupKind]time.Time{},

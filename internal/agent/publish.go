@@ -51,7 +51,7 @@ type app struct {
 	fights, detected map[string]bool
 	// state is what was published last, nil before; it is never altered. counts are its objects by what they do.
 	state  *status.AppState
-	counts map[metrics.ObjectState]int
+	counts metrics.ObjectCounts
 }
 
 func newApp() *app {
@@ -208,7 +208,7 @@ func (l *loop) publish(ctx context.Context, now time.Time) {
 		es := l.engine.State(name, now)
 		if (a == nil || !a.placed) && es.Objects == 0 && es.Orphans == 0 && es.Kept == 0 {
 			if a != nil {
-				l.count(a, nil)
+				l.count(a, metrics.ObjectCounts{})
 			}
 			delete(l.apps, name)
 			delete(l.unready, name)
@@ -265,9 +265,11 @@ func (l *loop) unseen(es apply.AppState) bool {
 
 // onlyUnseen tells that a state is news only because objects have not been looked at: the app has the content that it
 // had and the same gates hold it, nothing of it is wrong, and nothing is to be done about it. To say that it is not
-// Ready any more would be wrong, and after a restart would be so for every app.
+// Ready any more would be wrong, and after a restart would be so for every app. One that was not Ready is said to be so, and
+// cannot be Ready before all of it has been looked at: what it waits for can wait until then.
 func onlyUnseen(before, next *status.AppState, es apply.AppState) bool {
-	return next.Content == before.Content && len(next.Errors) == 0 && !next.Suspended && len(es.Waiting) == len(es.Unseen) &&
+	return next.Content == before.Content && len(next.Errors) == 0 && !next.Suspended &&
+		(before.Since.IsZero() && len(before.Errors) == 0 || len(es.Waiting) == len(es.Unseen)) &&
 		slices.EqualFunc(next.Held, before.Held, func(a, b status.Held) bool { return a.Gate == b.Gate })
 }
 
@@ -557,20 +559,17 @@ func (l *loop) blind(err error) {
 }
 
 // count replaces what an app adds to the number of objects by what they do.
-func (l *loop) count(a *app, counts map[metrics.ObjectState]int) {
-	for state, n := range a.counts {
-		l.counts[state] -= n
-	}
+func (l *loop) count(a *app, counts metrics.ObjectCounts) {
 	for state, n := range counts {
-		l.counts[state] += n
+		l.counts[state] += n - a.counts[state]
 	}
 	a.counts = counts
 }
 
 // counted sorts an app's objects by what they are doing, each into one state.
-func counted(es apply.AppState) map[metrics.ObjectState]int {
+func counted(es apply.AppState) metrics.ObjectCounts {
 	held := heldObjects(es)
-	return map[metrics.ObjectState]int{
+	return metrics.ObjectCounts{
 		metrics.StateCurrent: es.Current, metrics.StateFailed: es.Failed, metrics.StateProgressing: len(es.Waiting),
 		metrics.StateHeld: held, metrics.StateOrphan: es.Orphans - held,
 	}

@@ -61,7 +61,7 @@ func (e *Engine) decideDesired(o *entry, now time.Time) (*Task, time.Time) {
 		if app.Drift.ModeOrDefault() == fleet.Detect {
 			return nil, never
 		}
-		if at := e.slowed(o, now); now.Before(at) {
+		if at := slowed(o, now); now.Before(at) {
 			return nil, at
 		}
 	}
@@ -230,9 +230,11 @@ func (e *Engine) awaits(a *appEntry, commit string) bool {
 
 // dependedOn returns which object still needs the orphan, in words, or "".
 func (e *Engine) dependedOn(o *entry) string {
-	for d := range e.dependents[o.key] {
-		if d.rec.Hash != "" {
-			return render.Name(d.id) + " depends on it"
+	if len(e.dependents) > 0 {
+		for d := range e.dependents[o.id.String()] {
+			if d.rec.Hash != "" {
+				return render.Name(d.id) + " depends on it"
+			}
 		}
 	}
 	switch o.id.GroupKind {

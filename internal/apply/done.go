@@ -71,11 +71,10 @@ func (e *Engine) appliedOK(o *entry, r Result, now time.Time) {
 		e.save(o, now)
 	}
 	if r.Task.Cause == Drift && (r.Outcome != Unchanged || e.stillDrifted(o)) {
-		o.repairs = append(o.repairs, now)
-	}
-	if r.Task.Cause == Drift && r.Outcome != Unchanged {
-		o.corrected++
-		o.lastDrift = now
+		if o.repairs == nil {
+			o.repairs = &repairs{}
+		}
+		o.repairs.note(now, r.Outcome != Unchanged)
 	}
 	e.health(o, now)
 	if settled(o) {
@@ -128,7 +127,7 @@ func (e *Engine) pruned(o *entry, r Result, now time.Time) {
 // definition of its kind, and the objects that were to follow it and failed, maybe for what it held.
 func (e *Engine) touchNeeded(o *entry) {
 	for _, key := range o.rec.DependsOn {
-		if d := e.byKey[key]; d != nil {
+		if d := e.keyed(key); d != nil {
 			e.touch(d)
 		}
 	}
@@ -192,21 +191,35 @@ const (
 
 // slowed returns when an object may be repaired again. Repairs are immediate until somebody has
 // overwritten the object more than fightLimit times within fightWindow: then one in ten seconds.
-func (e *Engine) slowed(o *entry, now time.Time) time.Time {
-	e.forgetRepairs(o, now)
-	if len(o.repairs) <= fightLimit {
+func slowed(o *entry, now time.Time) time.Time {
+	r := o.repairs
+	if r == nil {
 		return now
 	}
-	o.fight = true
-	return o.repairs[len(o.repairs)-1].Add(fightWindow / (fightLimit + 1))
+	r.forget(now)
+	if len(r.recent) <= fightLimit {
+		return now
+	}
+	r.fight = true
+	return r.recent[len(r.recent)-1].Add(fightWindow / (fightLimit + 1))
 }
 
-func (e *Engine) forgetRepairs(o *entry, now time.Time) {
-	for len(o.repairs) > 0 && now.Sub(o.repairs[0]) > fightWindow {
-		o.repairs = o.repairs[1:]
+// note takes in a repair, and whether it changed anything.
+func (r *repairs) note(now time.Time, corrected bool) {
+	r.recent = append(r.recent, now)
+	if corrected {
+		r.corrected++
+		r.last = now
 	}
-	if len(o.repairs) <= 1 {
-		o.fight = false
+}
+
+// forget drops what was long ago; with that a fight may end.
+func (r *repairs) forget(now time.Time) {
+	for len(r.recent) > 0 && now.Sub(r.recent[0]) > fightWindow {
+		r.recent = r.recent[1:]
+	}
+	if len(r.recent) <= 1 {
+		r.fight = false
 	}
 }
 

@@ -20,7 +20,7 @@ type Engine struct {
 	started  bool // SetDesired was called
 
 	objs  map[object.ObjMetadata]*entry
-	byKey map[string]*entry
+	byKey map[string]*entry // see keyed; nil before anybody asked
 	apps  map[string]*appEntry
 	kinds map[schema.GroupKind]string // see Kinds; nil when it has to be made anew
 
@@ -97,10 +97,10 @@ type appEntry struct {
 	lost map[object.ObjMetadata]string
 }
 
-// entry is all that is known of one object.
+// entry is all that is known of one object. There is one for each, for as long as it exists: what most do not need is
+// behind a pointer, and what takes one bit stands together.
 type entry struct {
-	id  object.ObjMetadata
-	key string
+	id object.ObjMetadata
 
 	// declared are the objects of that id in Desired: one, or several that contend for it.
 	declared []*render.Object
@@ -108,16 +108,12 @@ type entry struct {
 	// desired is the one that counts. What is kept or claimed has it without being declared.
 	desired *render.Object
 	app     string // who declares it now, or declared it last
-	kept    bool   // its app's wish is unknown: neither applied nor pruned
 	claimed string // the app that will declare it once it adopts head
 	bad     error  // cannot be applied as it is declared: no request is sent
 	changed string // the commit that changed desired
 
-	rec   *Record
-	saved bool // the id is in the stored inventory
-
+	rec     *Record
 	live    *live.View
-	seen    bool // live is known: nil then means absent
 	later   *observation
 	drifted []metav1.ManagedFieldsEntry
 
@@ -125,29 +121,37 @@ type entry struct {
 	rdeps   entries
 	wants   object.ObjMetadataSet // what its depends-on annotation names
 	wish    error                 // what is wrong with that annotation
-	defines schema.GroupKind      // by a CustomResourceDefinition that is declared
+	defines *schema.GroupKind     // by a CustomResourceDefinition that is declared
+
+	task     *Task
+	queued   readying // how it is in the queue; zero when it is not
+	err      error
+	failures int
+	retry    time.Time
+	orphaned time.Time // since when it waits to be pruned
+	waking   time.Time
+	wait     string // what it waits for, in words
+	repairs  *repairs
 
 	// What the indexes have of it.
 	linked, left, applied bool
 
-	task     *Task
+	kept     bool // its app's wish is unknown: neither applied nor pruned
+	saved    bool // the id is in the stored inventory
+	seen     bool // live is known: nil then means absent
 	dirty    bool
-	queued   readying // how it is in the queue; zero when it is not
-	err      error
-	failures int
 	unsure   bool // an apply has failed since the last that did not: it may have had its effect all the same
-	retry    time.Time
-	orphaned time.Time // since when it waits to be pruned
 	deleting bool
-	waking   time.Time
-	wait     string // what it waits for, in words
-	expects  bool   // that should happen by itself
-	awaits   bool   // an orphan: for what its commit brings
+	expects  bool // what it waits for should happen by itself
+	awaits   bool // an orphan: for what its commit brings
+}
 
-	repairs   []time.Time
+// repairs are those of an object that somebody has changed.
+type repairs struct {
+	recent    []time.Time // within fightWindow
 	corrected int
+	last      time.Time
 	fight     bool
-	lastDrift time.Time
 }
 
 type observation struct {
@@ -161,7 +165,6 @@ func NewEngine(instance string, records map[object.ObjMetadata]Record) *Engine {
 	e := &Engine{
 		instance:    instance,
 		objs:        map[object.ObjMetadata]*entry{},
-		byKey:       map[string]*entry{},
 		apps:        map[string]*appEntry{},
 		byKind:      map[schema.GroupKind]entries{},
 		byNamespace: map[string]entries{},
@@ -174,11 +177,17 @@ func NewEngine(instance string, records map[object.ObjMetadata]Record) *Engine {
 		changed:     map[string]bool{},
 		unsaved:     map[object.ObjMetadata]struct{}{},
 	}
+	commits := map[string]string{} // each of the few is kept once
 	for id, r := range records {
 		o := e.entry(id)
 		rec := r
+		if _, ok := commits[r.Commit]; !ok {
+			commits[r.Commit] = r.Commit
+		}
+		rec.Commit = commits[r.Commit]
 		o.rec, o.saved = &rec, true
 		e.setApp(o, r.App)
+		rec.App = o.app
 		e.setDependsOn(o, r.DependsOn)
 		e.index(o)
 	}
@@ -188,12 +197,27 @@ func NewEngine(instance string, records map[object.ObjMetadata]Record) *Engine {
 func (e *Engine) entry(id object.ObjMetadata) *entry {
 	o := e.objs[id]
 	if o == nil {
-		o = &entry{id: id, key: id.String()}
-		e.objs[id], e.byKey[o.key] = o, o
+		o = &entry{id: id}
+		e.objs[id] = o
+		if e.byKey != nil {
+			e.byKey[id.String()] = o
+		}
 		into(e.byKind, id.GroupKind, o)
 		into(e.byNamespace, id.Namespace, o)
 	}
 	return o
+}
+
+// keyed finds an entry by the key that records of others have of it. Few objects depend on others, so keys are not
+// kept until there is one that does.
+func (e *Engine) keyed(key string) *entry {
+	if e.byKey == nil {
+		e.byKey = make(map[string]*entry, len(e.objs))
+		for id, o := range e.objs {
+			e.byKey[id.String()] = o
+		}
+	}
+	return e.byKey[key]
 }
 
 func (e *Engine) appEntry(name string) *appEntry {
@@ -212,8 +236,9 @@ func (e *Engine) setApp(o *entry, name string) {
 	if a := e.apps[o.app]; a != nil {
 		delete(a.entries, o)
 	}
-	o.app = name
-	e.appEntry(name).entries.add(o)
+	a := e.appEntry(name)
+	o.app = a.Name // one string for all that the app has
+	a.entries.add(o)
 }
 
 // setDependsOn notes in an entry's record what it depends on.
@@ -232,7 +257,9 @@ func (e *Engine) forget(o *entry) {
 	o.kept, o.claimed = false, ""
 	e.index(o)
 	delete(e.objs, o.id)
-	delete(e.byKey, o.key)
+	if e.byKey != nil {
+		delete(e.byKey, o.id.String())
+	}
 	outOf(e.byNamespace, o.id.Namespace, o)
 	outOf(e.byKind, o.id.GroupKind, o)
 	if e.byKind[o.id.GroupKind] == nil {

@@ -115,7 +115,7 @@ func (e *Engine) recordDependencies(o *entry, now time.Time) {
 	var keys []string
 	for _, d := range o.deps {
 		if d.id.GroupKind != namespaceKind && d.id.GroupKind != crdKind {
-			keys = append(keys, d.key)
+			keys = append(keys, d.id.String())
 		}
 	}
 	if !slices.Equal(keys, o.rec.DependsOn) {
@@ -142,17 +142,23 @@ func (e *Engine) define(o *entry, c *change) {
 	if o.linked {
 		gk, _ = definedKind(o.desired.JSON)
 	}
-	if gk == o.defines {
+	var before schema.GroupKind
+	if o.defines != nil {
+		before = *o.defines
+	}
+	if gk == before {
 		return
 	}
-	for _, kind := range []schema.GroupKind{o.defines, gk} {
+	for _, kind := range []schema.GroupKind{before, gk} {
 		for d := range e.byKind[kind] {
 			c.edges.add(d)
 		}
 	}
-	outOf(e.definitions, o.defines, o)
-	o.defines = gk
+	outOf(e.definitions, before, o)
+	o.defines = nil
 	if gk != (schema.GroupKind{}) {
+		kind := gk // so that no other call needs memory
+		o.defines = &kind
 		into(e.definitions, gk, o)
 	}
 }

@@ -66,6 +66,7 @@ func (e *Engine) see(o *entry, l *live.View, now time.Time) {
 	o.seen = true
 	o.live = l
 	if l != nil {
+		e.share(o, l)
 		managed := l.Managed
 		l.Managed = nil
 		o.drifted = nil
@@ -83,6 +84,19 @@ func (e *Engine) see(o *entry, l *live.View, now time.Time) {
 		o.retry = time.Time{}
 	}
 	e.touch(o)
+}
+
+// share has an observation refer to what the engine holds already: there is one for each object.
+func (e *Engine) share(o *entry, l *live.View) {
+	l.ID = o.id
+	for _, known := range []struct{ mine, ours *string }{{&l.App, &o.app}, {&l.Instance, &e.instance}} {
+		if *known.mine == *known.ours {
+			*known.mine = *known.ours
+		}
+	}
+	if o.rec != nil && l.Fingerprint == o.rec.Fingerprint {
+		l.Fingerprint = o.rec.Fingerprint
+	}
 }
 
 // came has what depends on an object that is there (again) tried at once: what failed may have failed for it, as

@@ -85,9 +85,11 @@ func (e *Engine) State(name string, now time.Time) AppState {
 	awaited := map[string]string{} // by commit, in words
 	var left live.View             // the replicas of what is not gone yet
 	for o := range a.entries {
-		s.Corrected += o.corrected
-		if o.lastDrift.After(s.LastDrift) {
-			s.LastDrift = o.lastDrift
+		if r := o.repairs; r != nil {
+			s.Corrected += r.corrected
+			if r.last.After(s.LastDrift) {
+				s.LastDrift = r.last
+			}
 		}
 		if o.desired == nil && o.rec != nil && o.live != nil && a.runs(o) {
 			left.Replicas += o.live.Replicas
@@ -156,9 +158,10 @@ func (e *Engine) State(name string, now time.Time) AppState {
 
 // trouble tells why a desired object is not as it should be: an error, or what it waits for.
 func (e *Engine) trouble(o *entry, a *appEntry, s *AppState, now time.Time) (waits string, err error) {
-	e.forgetRepairs(o, now)
-	if o.fight {
-		s.Fights = append(s.Fights, render.Name(o.id))
+	if r := o.repairs; r != nil {
+		if r.forget(now); r.fight {
+			s.Fights = append(s.Fights, render.Name(o.id))
+		}
 	}
 	switch {
 	case o.bad != nil:
@@ -223,16 +226,16 @@ func (e *Engine) Drifted(app, name string) (*render.Object, []metav1.ManagedFiel
 
 // awaitedInWords names the first of the objects that a commit's orphans wait for.
 func (e *Engine) awaitedInWords(a *appEntry, commit string) string {
-	var first *entry
+	first := ""
 	for s := range e.awaited(a, commit) {
-		if first == nil || s.key < first.key {
-			first = s
+		if name := render.Name(s.id); first == "" || name < first {
+			first = name
 		}
 	}
-	if first == nil {
+	if first == "" {
 		return "waits for what the same commit brings"
 	}
-	return fmt.Sprintf("waits for %s, which the same commit brings, to become Ready", render.Name(first.id))
+	return fmt.Sprintf("waits for %s, which the same commit brings, to become Ready", first)
 }
 
 func addHeld(held map[string]*HeldPrune, why string, o *entry) {

@@ -278,6 +278,9 @@ func (e *Engine) want(o *entry, obj *render.Object, now time.Time) (stale bool) 
 		o.retry, o.failures, o.err, o.wait = time.Time{}, 0, nil, ""
 		stale = o.task != nil
 	}
+	if o.rec != nil && o.rec.Hash == obj.Hash {
+		o.rec.Hash = obj.Hash // one string for both
+	}
 	o.desired, o.kept, o.claimed = obj, false, ""
 	o.orphaned, o.deleting = time.Time{}, false
 	if o.rec == nil {

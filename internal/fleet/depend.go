@@ -11,6 +11,9 @@ import (
 // dependencies reports a dependsOn that names no app, and cycles. The apps stay in the fleet: they
 // are placed and healed, and only the adoption of new content waits, for ever or until it is mended.
 func (l *loader) dependencies() {
+	if !slices.ContainsFunc(l.found, func(f foundApp) bool { return len(f.app.Spec.DependsOn) > 0 }) {
+		return // as in most fleets, at every commit
+	}
 	byName := map[string]*foundApp{}
 	var names []string
 	nameless := false
@@ -50,7 +53,7 @@ func (l *loader) cycles(byName map[string]*foundApp) {
 	var visit func(name string)
 	visit = func(name string) {
 		f := byName[name]
-		if f == nil || f.bad || state[name] == done {
+		if f == nil || f.bad || len(f.app.Spec.DependsOn) == 0 || state[name] == done {
 			return
 		}
 		if state[name] == onPath {

@@ -314,17 +314,25 @@ func judgedLater(lines map[string]int) map[string]int {
 // uniqueNames refuses apps that share a name: neither wins, since the loser's objects would be pruned.
 func (l *loader) uniqueNames() {
 	slices.SortFunc(l.found, func(a, b foundApp) int { return cmp.Compare(a.path, b.path) })
-	byName := map[string][]int{}
+	first := make(map[string]int, len(l.found))
+	shared := map[string][]int{}
 	for i := range l.found {
-		if name := l.found[i].app.Name; name != "" {
-			byName[name] = append(byName[name], i)
+		name := l.found[i].app.Name
+		if name == "" {
+			continue
+		}
+		before, taken := first[name]
+		switch {
+		case !taken:
+			first[name] = i
+		case shared[name] == nil:
+			shared[name] = []int{before, i}
+		default:
+			shared[name] = append(shared[name], i)
 		}
 	}
-	for name, same := range byName {
+	for name, same := range shared {
 		for k, i := range same {
-			if len(same) == 1 {
-				break
-			}
 			other := l.found[same[(k+1)%len(same)]]
 			where := other.path
 			if other.app.Implicit {

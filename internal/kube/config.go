@@ -3,9 +3,13 @@ package kube
 import (
 	"errors"
 	"fmt"
+	"net"
+	"net/http"
 	"os"
+	"time"
 
 	"k8s.io/apimachinery/pkg/runtime"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/transport"
@@ -33,11 +37,38 @@ func Config(kubeconfig, userAgent string) (*rest.Config, error) {
 	// JSON throughout: server-side apply answers carry fieldsV1 as it is hashed.
 	cfg.ContentType = runtime.ContentTypeJSON
 	cfg.AcceptContentTypes = runtime.ContentTypeJSON
+	ownConnections(cfg)
 	limit := newLimiter(fallbackQPS, fallbackBurst)
 	cfg.RateLimiter = limit
 	cfg.Wrap(limit.observe)
 	rereadToken(cfg)
 	return cfg, nil
+}
+
+// receiveBuffer is how many bytes of an answer the server may send before they are read. A list arrives faster than it can be
+// made sense of, and what waits is held in memory: the HTTP/2 library would take 4 MiB for each request, of which an agent that
+// starts has one for each kind.
+const receiveBuffer = 256 << 10
+
+// ownConnections bounds what the connections of clients that are made from the configuration buffer. It has to be the first
+// that wraps the transport.
+func ownConnections(cfg *rest.Config) {
+	// The client library shares connections between clients that are alike, unless they dial by themselves.
+	cfg.Dial = (&net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}).DialContext
+	cfg.Wrap(func(rt http.RoundTripper) http.RoundTripper {
+		inner := rt
+		for {
+			switch t := inner.(type) {
+			case *http.Transport:
+				t.HTTP2 = &http.HTTP2Config{MaxReceiveBufferPerStream: receiveBuffer}
+				return rt
+			case utilnet.RoundTripperWrapper:
+				inner = t.WrappedRoundTripper()
+			default:
+				return rt
+			}
+		}
+	})
 }
 
 // rereadToken has a token that the server refuses read from its file again at once. The client library by

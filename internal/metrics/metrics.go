@@ -25,20 +25,25 @@ const (
 	StageReady  Stage = "ready"
 )
 
-// ObjectState is what a managed object is doing, as a label value.
-type ObjectState string
+// ObjectState is what a managed object is doing. Each object of the inventory is in exactly one state.
+type ObjectState int
 
-// The states: each object of the inventory is in exactly one.
+// The states.
 const (
-	StateCurrent     ObjectState = "current"
-	StateProgressing ObjectState = "progressing"
-	StateFailed      ObjectState = "failed"
-	StateHeld        ObjectState = "held"
-	StateOrphan      ObjectState = "orphan"
+	StateCurrent ObjectState = iota
+	StateProgressing
+	StateFailed
+	StateHeld
+	StateOrphan
 )
 
-// ObjectStates lists all states.
-var ObjectStates = []ObjectState{StateCurrent, StateProgressing, StateFailed, StateHeld, StateOrphan}
+// objectStates are the states as label values.
+var objectStates = [...]string{
+	StateCurrent: "current", StateProgressing: "progressing", StateFailed: "failed", StateHeld: "held", StateOrphan: "orphan",
+}
+
+// ObjectCounts is how many objects are in each state.
+type ObjectCounts [len(objectStates)]int
 
 const (
 	maxManagers = 50  // field managers told apart in drift_corrected_total
@@ -191,8 +196,8 @@ func New(version string) *Metrics {
 		m.statusPushes, m.statusPush, m.statusPushed, m.statusReads, m.statusRead, m.gateWait,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
-	for _, s := range ObjectStates {
-		m.objects.WithLabelValues(string(s))
+	for _, state := range objectStates {
+		m.objects.WithLabelValues(state)
 	}
 	for _, result := range []string{pollUnchanged, pollChanged, pollFailed} {
 		m.polls.WithLabelValues(result)
@@ -234,13 +239,13 @@ func (m *Metrics) Stage(s Stage, d time.Duration) {
 	}
 }
 
-// Objects sets how many objects are in each state; a state that is not named has none.
-func (m *Metrics) Objects(counts map[ObjectState]int) {
+// Objects sets how many objects are in each state.
+func (m *Metrics) Objects(counts ObjectCounts) {
 	if m == nil {
 		return
 	}
-	for _, s := range ObjectStates {
-		m.objects.WithLabelValues(string(s)).Set(float64(counts[s]))
+	for s, n := range counts {
+		m.objects.WithLabelValues(objectStates[s]).Set(float64(n))
 	}
 }
 

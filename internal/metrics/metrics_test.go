@@ -16,8 +16,8 @@ import (
 func TestMetrics(t *testing.T) {
 	m := New("v1.2.3")
 	m.Stage(StageApply, 30*time.Millisecond)
-	m.Objects(map[ObjectState]int{StateCurrent: 3, StateFailed: 1})
-	m.Objects(map[ObjectState]int{StateCurrent: 4})
+	m.Objects(ObjectCounts{StateCurrent: 3, StateFailed: 1})
+	m.Objects(ObjectCounts{StateCurrent: 4})
 	m.DriftCorrected("Deployment", "kubectl-edit")
 	m.DriftCorrected("Deployment", "kubectl-edit")
 	m.DriftCorrected("ConfigMap", "")
@@ -218,7 +218,7 @@ func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f
 func TestNilMetrics(_ *testing.T) {
 	var m *Metrics
 	m.Stage(StageApply, time.Second)
-	m.Objects(nil)
+	m.Objects(ObjectCounts{})
 	m.DriftCorrected("a", "b")
 	m.Polled(time.Now(), time.Second, true, 1)
 	m.PollFailed("auth")

@@ -48,6 +48,7 @@ func (c *clusterStore) list(ctx context.Context) (map[string]stored, error) {
 		return nil, fmt.Errorf("list AppStatus objects: %w", err)
 	}
 	out := make(map[string]stored, len(list.Items))
+	same := texts{}
 	for i := range list.Items {
 		item := &list.Items[i]
 		var object AppStatus
@@ -58,9 +59,31 @@ func (c *clusterStore) list(ctx context.Context) (map[string]stored, error) {
 		if app == "" {
 			app = object.Name
 		}
+		same.replace(&object.Status)
 		out[app] = stored{object: object.Name, uid: object.UID, status: object.Status}
 	}
 	return out, nil
+}
+
+// texts has one copy of each of the strings that most apps have in common, commits above all: every status stays in memory.
+type texts map[string]string
+
+func (s texts) replace(status *AppStatusStatus) {
+	for _, text := range []*string{&status.Revision, &status.RevisionShort, &status.Placement, &status.Proven} {
+		*text = s.of(*text)
+	}
+	for i := range status.Conditions {
+		c := &status.Conditions[i]
+		c.Type, c.Status, c.Reason, c.Message = s.of(c.Type), metav1.ConditionStatus(s.of(string(c.Status))), s.of(c.Reason), s.of(c.Message)
+	}
+}
+
+func (s texts) of(text string) string {
+	if known, ok := s[text]; ok {
+		return known
+	}
+	s[text] = text
+	return text
 }
 
 // apply writes the object without force first. A conflict means that another writer owns a field: a
