@@ -47,7 +47,7 @@ func (e *env) waitEvent(reason string, words ...string) {
 	e.eventually(fmt.Sprintf("Event %s says %v", reason, words), func() string {
 		list, err := e.clients.Kubernetes.CoreV1().Events("").List(context.Background(), metav1.ListOptions{FieldSelector: "involvedObject.name=" + e.id})
 		if err != nil {
-			e.t.Fatal(err)
+			return err.Error()
 		}
 		var said []string
 		for i := range list.Items {
@@ -527,9 +527,12 @@ func TestDetectLeavesDrift(t *testing.T) {
 	})
 	e.commit(map[string]string{"apps/APP/c.yaml": configMap("c", "2")}) // Git's changes still count
 	e.waitValue("2", "v1", "ConfigMap", "c", "data", "key")
-	if got, want := e.written(mark), e.fill("[patch configmaps NS/c]"); fmt.Sprint(got) != want {
-		t.Errorf("requests %v, want %v", got, want)
-	}
+	e.eventually("requests", func() string { // the server records one after it has taken effect
+		if got, want := e.written(mark), e.fill("[patch configmaps NS/c]"); fmt.Sprint(got) != want {
+			return fmt.Sprintf("%v, want %v", got, want)
+		}
+		return ""
+	})
 	if got := e.value("v1", "ConfigMap", "a", "data", "key"); got != "2" {
 		t.Errorf("a is %q", got)
 	}

@@ -12,6 +12,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/cli-utils/pkg/object"
 
 	"github.com/holdfast-dev/holdfast/internal/agent"
@@ -24,8 +25,11 @@ func (e *env) owned(kinds ...[2]string) []string {
 	var keys []string
 	for _, k := range kinds {
 		r, _ := e.resource(k[0], k[1])
-		list, err := r.List(context.Background(), metav1.ListOptions{LabelSelector: "holdfast.dev/instance=" + e.instance})
-		if err != nil {
+		var list *unstructured.UnstructuredList
+		if err := e.answer(func() (err error) {
+			list, err = r.List(context.Background(), metav1.ListOptions{LabelSelector: "holdfast.dev/instance=" + e.instance})
+			return err
+		}); err != nil {
 			e.t.Fatal(err)
 		}
 		for i := range list.Items {

@@ -3,14 +3,16 @@ package agent_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/rs/zerolog"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -52,11 +54,15 @@ type env struct {
 	ns       string
 	instance string
 	dataDir  string
+	began    localcluster.Mark // before the first request
 	// options changes what the agent is started with.
 	options func(*agent.Options)
 
 	stop func()
 }
+
+// envs counts the environments, which share a cluster.
+var envs atomic.Uint32
 
 // newEnv starts with a fleet of one cluster, c1, with the label env: prod, and no app.
 func newEnv(t *testing.T, cluster *localcluster.Cluster) *env {
@@ -70,7 +76,7 @@ func newEnv(t *testing.T, cluster *localcluster.Cluster) *env {
 			t.Error(err)
 		}
 	})
-	id := fmt.Sprintf("t%06x", rand.Uint32()&0xffffff)
+	id := fmt.Sprintf("t%06d", envs.Add(1))
 	e := &env{t: t, cluster: cluster, server: server, id: id, ns: id + "-ns", instance: id + "-holdfast", dataDir: t.TempDir()}
 	if e.repo, err = server.NewRepo("fleet"); err != nil {
 		t.Fatal(err)
@@ -82,6 +88,7 @@ func newEnv(t *testing.T, cluster *localcluster.Cluster) *env {
 	if e.clients, err = kube.New(cfg, zerolog.Nop()); err != nil {
 		t.Fatal(err)
 	}
+	e.began = e.mark()
 	e.create("v1", "Namespace", "", e.ns, nil)
 	e.commit(map[string]string{"clusters/c1/cluster.yaml": clusterYAML("c1", "env: prod")})
 	return e
@@ -198,16 +205,33 @@ func (e *env) eventually(what string, cond func() string) {
 	}
 }
 
+// answer asks the API server until it answers, be it with an error, which it returns: a connection that breaks, or a server
+// that is started again, says nothing of what is asked for.
+func (e *env) answer(ask func() error) (err error) {
+	e.t.Helper()
+	e.eventually("the API server answers", func() string {
+		var s apierrors.APIStatus
+		if err = ask(); err == nil || errors.As(err, &s) && s.Status().Code < 500 && !apierrors.IsTooManyRequests(err) {
+			return ""
+		}
+		return err.Error()
+	})
+	return err
+}
+
 func (e *env) resource(apiVersion, kind string) (dynamic.NamespaceableResourceInterface, bool) {
 	e.t.Helper()
 	gv, err := schema.ParseGroupVersion(apiVersion)
 	if err != nil {
 		e.t.Fatal(err)
 	}
-	r, err := e.clients.Mapper.Resolve(e.t.Context(), gv.WithKind(kind))
-	if err != nil {
-		e.t.Fatal(err)
-	}
+	var r kube.Resource
+	e.eventually(kind+" is served", func() string {
+		if r, err = e.clients.Mapper.Resolve(context.Background(), gv.WithKind(kind)); err != nil {
+			return err.Error()
+		}
+		return ""
+	})
 	return e.clients.Dynamic.Resource(r.GVR()), r.Namespaced
 }
 
@@ -222,7 +246,11 @@ func (e *env) in(apiVersion, kind, ns string) dynamic.ResourceInterface {
 // get reads a live object of the test's namespace (or a cluster-scoped one); nil if there is none.
 func (e *env) get(apiVersion, kind, name string) *unstructured.Unstructured {
 	e.t.Helper()
-	u, err := e.in(apiVersion, kind, e.ns).Get(context.Background(), e.fill(name), metav1.GetOptions{})
+	var u *unstructured.Unstructured
+	err := e.answer(func() (err error) {
+		u, err = e.in(apiVersion, kind, e.ns).Get(context.Background(), e.fill(name), metav1.GetOptions{})
+		return err
+	})
 	if apierrors.IsNotFound(err) {
 		return nil
 	}
@@ -333,8 +361,11 @@ func (e *env) status(app string) *appStatus {
 	if app == "" {
 		app = e.id
 	}
-	u, err := e.clients.Dynamic.Resource(schema.GroupVersionResource{Group: "holdfast.dev", Version: "v1alpha1", Resource: "appstatuses"}).
-		Get(context.Background(), app, metav1.GetOptions{})
+	var u *unstructured.Unstructured
+	err := e.answer(func() (err error) {
+		u, err = e.clients.Dynamic.Resource(status.GVR).Get(context.Background(), app, metav1.GetOptions{})
+		return err
+	})
 	if apierrors.IsNotFound(err) {
 		return nil
 	}
@@ -389,8 +420,11 @@ func (e *env) waitGone(apiVersion, kind, name string) {
 // inventory reads which objects the agent's inventory lists, as cli-utils keys.
 func (e *env) inventory() map[string]string {
 	e.t.Helper()
-	list, err := e.clients.Kubernetes.CoreV1().ConfigMaps(e.instance).List(context.Background(), metav1.ListOptions{LabelSelector: "holdfast.dev/inventory"})
-	if err != nil {
+	var list *corev1.ConfigMapList
+	if err := e.answer(func() (err error) {
+		list, err = e.clients.Kubernetes.CoreV1().ConfigMaps(e.instance).List(context.Background(), metav1.ListOptions{LabelSelector: "holdfast.dev/inventory"})
+		return err
+	}); err != nil {
 		e.t.Fatal(err)
 	}
 	all := map[string]string{}
@@ -409,19 +443,20 @@ func (e *env) inventory() map[string]string {
 // bookkeeping (AppStatus, Events, Leases) and watches.
 func (e *env) requests(since localcluster.Mark) []string {
 	e.t.Helper()
-	requests, _ := e.sent(since)
+	requests, _ := e.sent(since, time.Time{})
 	return requests
 }
 
 // sent lists the agent's own requests since the mark but watches, and apart from them what it wrote of AppStatus and Events.
-func (e *env) sent(since localcluster.Mark) (requests, told []string) {
+// What the server received before the time is not among them: a request that its agent gave up is recorded when it ends.
+func (e *env) sent(since localcluster.Mark, after time.Time) (requests, told []string) {
 	e.t.Helper()
 	all, err := e.cluster.Requests(since)
 	if err != nil {
 		e.t.Fatal(err)
 	}
 	for _, r := range all {
-		if r.UserAgent != "holdfast/"+e.id || r.Verb == "watch" {
+		if r.UserAgent != "holdfast/"+e.id || r.Verb == "watch" || r.Time.Before(after) {
 			continue
 		}
 		text := fmt.Sprintf("%s %s %s/%s", r.Verb, r.Resource.Resource, r.Namespace, r.Name)

@@ -1,8 +1,10 @@
 package agent_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -31,17 +33,23 @@ func (e *env) startAt(sha string) string {
 // waitReadyAt is waitReady that reads well behind startAt.
 func (e *env) waitReadyAt(sha string) { e.t.Helper(); e.waitReady(sha) }
 
-// waitQuiet waits until the first app is Ready at the revision ("": whatever it is) and the agent has
-// sent nothing for longer than it keeps bookkeeping back.
+// waitQuiet waits until the first app is Ready at the revision ("": whatever it is) and the agent has sent nothing for a
+// moment. More may come: a request is not seen before it ends, and what is not worth a request of its own waits for
+// company, up to ten seconds.
 func (e *env) waitQuiet(sha string) {
 	e.t.Helper()
 	if sha != "" {
 		e.waitReady(sha)
 	}
-	const quiet = 1500 * time.Millisecond
+	e.waitQuietFor(1500 * time.Millisecond)
+}
+
+// waitQuietFor waits until the agent has sent nothing for so long.
+func (e *env) waitQuietFor(quiet time.Duration) {
+	e.t.Helper()
 	last, since := -1, time.Now()
 	e.eventually("no requests", func() string {
-		if n := len(e.requests(0)); n != last {
+		if n := len(e.requests(e.began)); n != last {
 			last, since = n, time.Now()
 		}
 		if time.Since(since) < quiet {
@@ -62,24 +70,83 @@ func (e *env) waitServing(url string) {
 	})
 }
 
+// restart starts a new agent in place of the one that runs and returns the address at which it listens: what it says there is
+// its own, while an AppStatus may be that of the agent before.
+func (e *env) restart() (url string) {
+	e.t.Helper()
+	e.stop()
+	url = e.listen() // another address: that of the one before may be taken by now
+	e.start()
+	return url
+}
+
+// report is what the agent that listens at the address says: its commit, and of an app ("" is the first) what an AppStatus
+// says, but for the conditions; nil while it says nothing of it.
+func (e *env) report(url, app string) (commit string, s *appStatus) {
+	e.t.Helper()
+	var report struct {
+		Commit string
+		Apps   []json.RawMessage
+	}
+	if code, body := e.fetch(url + "/api/v1/status"); code != http.StatusOK {
+		return body, nil
+	} else if err := json.Unmarshal([]byte(body), &report); err != nil {
+		e.t.Fatal(err)
+	}
+	for _, raw := range report.Apps {
+		var named struct{ Name string }
+		var found appStatus
+		if err := errors.Join(json.Unmarshal(raw, &named), json.Unmarshal(raw, &found.Status)); err != nil {
+			e.t.Fatal(err)
+		}
+		if named.Name == cmp.Or(app, e.id) {
+			return report.Commit, &found
+		}
+	}
+	return report.Commit, nil
+}
+
+// waitFollows waits until the agent that listens at the address has the commit.
+func (e *env) waitFollows(url, sha string) {
+	e.t.Helper()
+	e.eventually("the agent follows", func() string {
+		if commit, _ := e.report(url, ""); commit != sha {
+			return fmt.Sprintf("it is at %q, want %s", commit, sha)
+		}
+		return ""
+	})
+}
+
 // waitErrors waits until the errors of an app's AppStatus contain all the words.
 func (e *env) waitErrors(app string, words ...string) {
 	e.t.Helper()
-	e.waitStatus(app, "errors", words, (*appStatus).errors)
+	e.waitStatus(func() *appStatus { return e.status(app) }, "errors", words, (*appStatus).errors)
+}
+
+// waitErrorsAt is waitErrors of what the agent that listens at the address says.
+func (e *env) waitErrorsAt(url, app string, words ...string) {
+	e.t.Helper()
+	e.waitStatus(func() *appStatus { _, s := e.report(url, app); return s }, "errors", words, (*appStatus).errors)
 }
 
 // waitHeld waits until what is held of an app is reported with all the words.
 func (e *env) waitHeld(app string, words ...string) {
 	e.t.Helper()
-	e.waitStatus(app, "held", words, (*appStatus).held)
+	e.waitStatus(func() *appStatus { return e.status(app) }, "held", words, (*appStatus).held)
 }
 
-func (e *env) waitStatus(app, what string, words []string, text func(*appStatus) string) {
+// waitHeldAt is waitHeld of what the agent that listens at the address says.
+func (e *env) waitHeldAt(url, app string, words ...string) {
 	e.t.Helper()
-	e.eventually(fmt.Sprintf("AppStatus says %v", words), func() string {
-		s := e.status(app)
+	e.waitStatus(func() *appStatus { _, s := e.report(url, app); return s }, "held", words, (*appStatus).held)
+}
+
+func (e *env) waitStatus(read func() *appStatus, what string, words []string, text func(*appStatus) string) {
+	e.t.Helper()
+	e.eventually(fmt.Sprintf("%s say %v", what, words), func() string {
+		s := read()
 		if s == nil {
-			return "there is no AppStatus"
+			return "nothing is said of the app"
 		}
 		got := text(s)
 		for _, w := range words {

@@ -9,10 +9,13 @@ import (
 	"github.com/rs/zerolog"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/rest"
+	kstatus "sigs.k8s.io/cli-utils/pkg/kstatus/status"
+	"sigs.k8s.io/cli-utils/pkg/object"
 
 	"github.com/holdfast-dev/holdfast/internal/apply"
 	"github.com/holdfast-dev/holdfast/internal/drift"
 	"github.com/holdfast-dev/holdfast/internal/kube"
+	"github.com/holdfast-dev/holdfast/internal/live"
 	"github.com/holdfast-dev/holdfast/internal/metrics"
 	"github.com/holdfast-dev/holdfast/internal/status"
 	"github.com/holdfast-dev/holdfast/internal/tree"
@@ -111,6 +114,78 @@ func TestAWatchThatDoesNotAnswer(t *testing.T) {
 	l.observe(drift.Event{Kind: drift.Recovered, Resource: deployments, Since: since})
 	if s := turn(time.Second); blind(s) {
 		t.Errorf("still told: %+v", s.Errors)
+	}
+}
+
+// While the lists come in after a restart, what was said of an app stands for as long as it may be true: that it is Ready
+// until something of it is seen not to be, that it is not until all of it has been looked at. What it then is not Ready for is
+// no younger than it was.
+func TestSaysNothingNewWhileListsComeIn(t *testing.T) {
+	files := threeClusters(map[string]string{
+		"apps/web/kustomization.yaml": "resources: [web.yaml, a.yaml]\n", "apps/web/a.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: web}\n",
+	})
+	since := time.Now().Add(-time.Hour).Truncate(time.Second)
+	for name, test := range map[string]struct {
+		before status.AppState
+		silent bool // while the Deployment is seen not to be well, and the ConfigMap has not been looked at
+	}{
+		"it was Ready":     {status.AppState{Since: since}, false},
+		"it was not Ready": {status.AppState{UnreadySince: since}, true},
+		"an error is over": {status.AppState{UnreadySince: since, Errors: []status.ObjectError{{Message: "no"}}}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := testLoop(t)
+			c := l.compiles(t, "a", files)
+			records := map[object.ObjMetadata]apply.Record{}
+			for _, o := range c.desired.Apps[0].Objects {
+				records[o.ID] = apply.Record{App: "web", Hash: o.Hash, Fingerprint: "f"}
+			}
+			l.engine = apply.NewEngine("holdfast", records)
+			before := test.before
+			before.Name, before.Changed, before.Revision, before.Placement, before.Content = "web", "a", "a", "a", c.apps["web"].adopted.Content
+			l.apps["web"] = restoredApp(before)
+			l.adopt(t.Context(), compileResult{c: c})
+			now := time.Now()
+			turn := func() (told bool, s *status.AppState) {
+				said := l.apps["web"].state
+				now = now.Add(time.Second)
+				l.publish(t.Context(), now)
+				s = l.apps["web"].state
+				return s != said, s
+			}
+			list := func(id object.ObjMetadata, health kstatus.Status, message string) {
+				r := l.kinds[id.GroupKind]
+				l.observe(drift.Event{Kind: drift.Synced, Resource: r, ResourceVersion: "2", Lives: []live.View{{
+					ID: id, ResourceVersion: "1", Fingerprint: "f", Status: health, Message: message, Instance: "holdfast", App: "web",
+				}}})
+			}
+			var deployment, config object.ObjMetadata
+			for id := range records {
+				gk := id.GroupKind
+				l.kinds[gk] = kube.Resource{GroupVersionKind: gk.WithVersion("v1"), Namespaced: true, Watchable: true}
+				l.syncing[gk] = true
+				if gk.Kind == "Deployment" {
+					deployment = id
+				} else {
+					config = id
+				}
+			}
+			if told, s := turn(); told {
+				t.Fatalf("nothing has been looked at, and it is said: %+v", s)
+			}
+			list(deployment, kstatus.InProgressStatus, "0 of 6")
+			told, s := turn()
+			if told == test.silent {
+				t.Errorf("told is %v: %+v", told, s)
+			}
+			if told {
+				return
+			}
+			list(config, kstatus.CurrentStatus, "")
+			if told, s = turn(); !told || s.Ready || len(s.Waiting) != 1 || s.Waiting[0].Message != "0 of 6" || !s.UnreadySince.Equal(since) {
+				t.Errorf("told is %v: %+v", told, s)
+			}
+		})
 	}
 }
 

@@ -1,6 +1,8 @@
 package agent_test
 
 import (
+	"fmt"
+	"maps"
 	"net/http"
 	"strings"
 	"sync"
@@ -8,6 +10,7 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/holdfast-dev/holdfast/internal/agent"
 )
@@ -47,8 +50,8 @@ func TestFreezeOutlastsAStartUnderLoad(t *testing.T) {
 }
 
 // What has not been looked at yet is unknown, and not "not Ready": until the lists are in an agent that was started anew
-// leaves what AppStatus says, and tells nobody of a change. Its own report claims no more than it has seen. A kind that
-// may not be listed ends the silence.
+// leaves what AppStatus says, and tells nobody of a change: of an app that is Ready and of one that has stalled. Its own
+// report claims no more than it has seen. A kind that may not be listed ends the silence.
 func TestStartSaysNothingOfWhatItHasNotSeen(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t, bare.Cluster(t))
@@ -56,10 +59,20 @@ func TestStartSaysNothingOfWhatItHasNotSeen(t *testing.T) {
 	e.with(func(o *agent.Options) { o.Kubeconfig = proxy.kubeconfig })
 	log := e.captureLog(zerolog.DebugLevel)
 	url := e.listen()
-	files := appFiles("apps/APP", appYAML(""), map[string]string{
-		"a.yaml": configMap("a", "1"), "b.yaml": "apiVersion: v1\nkind: Service\nmetadata: {name: b, namespace: NS}\nspec: {ports: [{port: 80}]}\n",
-	})
+	service := func(name string) string {
+		return "apiVersion: v1\nkind: Service\nmetadata: {name: " + name + ", namespace: NS}\nspec: {ports: [{port: 80}]}\n"
+	}
+	files := appFiles("apps/APP", appYAML(""), map[string]string{"a.yaml": configMap("a", "1"), "b.yaml": service("b")})
+	maps.Copy(files, appFiles("apps/stuck", strings.Replace(appYAML("health: {timeout: 1s}"), "APP", "APP-stuck", 1), map[string]string{
+		"d.yaml": deployment("web", "broken:1"), "c.yaml": service("c"),
+	}))
 	e.waitReadyAt(e.startAt(e.commit(files)))
+	e.eventually("stalled", func() string {
+		if s := e.status(e.id + "-stuck"); s == nil || s.condition("Stalled").Status != metav1.ConditionTrue {
+			return fmt.Sprintf("%+v", s)
+		}
+		return ""
+	})
 	e.waitServing(url)
 	e.waitQuiet("")
 	e.stop()
@@ -75,23 +88,27 @@ func TestStartSaysNothingOfWhatItHasNotSeen(t *testing.T) {
 		}
 		next.ServeHTTP(w, r)
 	})
-	mark := e.mark()
+	mark, began := e.mark(), time.Now()
 	log.reset()
-	url = e.listen() // another address: that of the one before may be taken by now
-	e.start()
+	url = e.restart()
 	e.waitLog(log, "desired state set")
 	e.eventually("the report", func() string {
 		_, body := e.fetch(url + "/api/v1/status")
-		if !containsAll(body, []string{`"objects":2`, `"ready":false`, `"errors":[]`}) {
-			return body
+		for _, words := range []string{`"objects":2`, `"ready":false`, `"errors":[]`} {
+			if strings.Count(body, words) != 2 {
+				return body
+			}
 		}
 		return ""
 	})
-	if code, body := e.fetch(url + "/readyz"); code != http.StatusServiceUnavailable {
-		t.Errorf("/readyz answers %d: %s", code, body)
-	}
+	e.eventually("/readyz", func() string { // all other lists are in
+		if code, body := e.fetch(url + "/readyz"); code != http.StatusServiceUnavailable || !strings.Contains(body, "1 kinds are not watched yet") {
+			return fmt.Sprint(code, body)
+		}
+		return ""
+	})
 	e.stop() // which writes whatever it still had to say
-	if _, told := e.sent(mark); len(told) > 0 {
+	if _, told := e.sent(mark, began); len(told) > 0 {
 		t.Errorf("of what it had not seen the agent said: %v", told)
 	}
 
@@ -106,7 +123,7 @@ func TestStartSaysNothingOfWhatItHasNotSeen(t *testing.T) {
 		return ""
 	})
 	e.stop()
-	if _, told := e.sent(mark); len(told) > 0 {
+	if _, told := e.sent(mark, began); len(told) > 0 {
 		t.Errorf("nothing had changed, and the agent said: %v", told)
 	}
 

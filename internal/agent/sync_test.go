@@ -280,9 +280,7 @@ func TestHandOverWithoutDeletion(t *testing.T) {
 		if got := e.value("v1", "ConfigMap", "a", "data", "key"); got != "1" {
 			t.Errorf("a is %q while its new owner is held", got)
 		}
-		e.stop()
-		e.start() // it is not lost by a restart either
-		e.waitHeld(e.id+"-two", "DependsOn", e.id+"-slow")
+		e.waitHeldAt(e.restart(), e.id+"-two", "DependsOn", e.id+"-slow") // it is not lost by a restart either
 		e.makeReady("slow")
 		e.waitValue("2", "v1", "ConfigMap", "a", "data", "key")
 		e.waitInventory("a", "slow", "stays")

@@ -85,6 +85,48 @@ func TestConditionsKeepTheirTimes(t *testing.T) {
 	}
 }
 
+// A restart neither ends a stall nor makes one: what is read back says the same again, when it is seen to be as it was.
+func TestARestartLeavesStalls(t *testing.T) {
+	waits := func(since time.Time) *AppState {
+		return &AppState{HealthTimeout: time.Hour, UnreadySince: since, Waiting: []Waiting{{Object: "Service/shop/web"}}}
+	}
+	ready := &AppState{HealthTimeout: time.Hour, Ready: true, Since: noon}
+	day := 24 * time.Hour
+	for _, test := range []struct {
+		name         string
+		states       []*AppState // one a day
+		unreadySince time.Time
+		stalled      string
+	}{
+		{"it was Ready", []*AppState{waits(noon), ready}, time.Time{}, "False/Ready"},
+		{"not yet Ready", []*AppState{ready, waits(noon.Add(day))}, noon.Add(day), "False/WithinDeadline"},
+		{"stalled since a day", []*AppState{ready, waits(noon.Add(day)), waits(noon.Add(day))}, noon.Add(day), "True/HealthTimeout"},
+		{"new content after a stall", []*AppState{waits(noon), waits(noon), waits(noon.Add(2 * day))}, noon.Add(2 * day), "False/WithinDeadline"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var said AppStatusStatus
+			now := noon
+			for i, s := range test.states {
+				now = noon.Add(time.Duration(i) * day)
+				said = NewAppStatusStatus(s, &said, now)
+			}
+			restored := said.state("web")
+			if !restored.UnreadySince.Equal(test.unreadySince) {
+				t.Errorf("not Ready since %s, want %s", restored.UnreadySince, test.unreadySince)
+			}
+			seen := *test.states[len(test.states)-1]
+			seen.UnreadySince = restored.UnreadySince
+			again := NewAppStatusStatus(&seen, &said, now.Add(time.Minute))
+			if change := Compare(&said, &again); change != Same {
+				t.Errorf("it is told again: %d", change)
+			}
+			if c := again.Conditions[2]; fmt.Sprintf("%s/%s", c.Status, c.Reason) != test.stalled {
+				t.Errorf("Stalled is %s/%s, want %s", c.Status, c.Reason, test.stalled)
+			}
+		})
+	}
+}
+
 func TestAppStatusIsBounded(t *testing.T) {
 	state := broken()
 	for i := range 5000 {

@@ -37,7 +37,8 @@ func NewAppStatusStatus(s *AppState, previous *AppStatusStatus, now time.Time) A
 }
 
 // state returns what an AppStatus remembers of an app. What is only ever true of a running agent
-// (errors, waiting, readiness) is not among it: it has to be seen anew.
+// (errors, waiting, readiness) is not among it: it has to be seen anew. For how long the app has not been Ready is, or a
+// restart would end every stall.
 func (s *AppStatusStatus) state(name string) AppState {
 	out := AppState{
 		Name:           name,
@@ -52,9 +53,17 @@ func (s *AppStatusStatus) state(name string) AppState {
 		Drift:          Drift{Corrected: s.Drift.Corrected},
 	}
 	for _, c := range s.Conditions {
-		if c.Type == ConditionReady && c.Status == metav1.ConditionTrue {
-			out.Since = c.LastTransitionTime.Time
+		at := c.LastTransitionTime.Time
+		switch {
+		case c.Type == ConditionReady && c.Status == metav1.ConditionTrue:
+			out.Since = at
+		case c.Type == ConditionReady, c.Type == ConditionStalled && c.Status == metav1.ConditionFalse:
+			// New content ends a stall, and has as long as any to become Ready.
+			out.UnreadySince = later(out.UnreadySince, at)
 		}
+	}
+	if !out.Since.IsZero() {
+		out.UnreadySince = time.Time{}
 	}
 	if s.Drift.Last != nil {
 		out.Drift.Last = &s.Drift.Last.Time

@@ -49,8 +49,9 @@ const (
 type Recorder struct {
 	load *Load
 	emit func(*corev1.ObjectReference, Event)
-	stop func()
-	wake chan struct{}
+	// begin has what is emitted sent, until end.
+	begin func(context.Context) (end func())
+	wake  chan struct{}
 
 	mu      sync.Mutex
 	unbound bool
@@ -73,27 +74,42 @@ func NewRecorder(client typedcorev1.EventsGetter, host string, load *Load) *Reco
 	broadcaster := record.NewBroadcaster()
 	recorder := broadcaster.NewRecorder(runtime.NewScheme(), corev1.EventSource{Component: component, Host: host})
 	// A cluster-scoped object has no namespace; the recorder puts its Events into "default".
-	broadcaster.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: client.Events("")})
 	r := newRecorder(load, func(ref *corev1.ObjectReference, e Event) {
 		recorder.Event(ref, e.kind(), e.Reason, clip(e.Message, maxEventMessage))
 	})
-	r.stop = broadcaster.Shutdown
+	r.begin = func(ctx context.Context) (end func()) {
+		ctx, cancel := context.WithCancel(ctx)
+		s := newSink(ctx, client.Events(""))
+		broadcaster.StartRecordingToSink(s)
+		return func() {
+			// Shutdown drops what is still queued.
+			recorder.Event(&afterLast, corev1.EventTypeNormal, "", "")
+			select {
+			case <-s.emptied:
+			case <-time.After(stopPatience):
+			}
+			broadcaster.Shutdown()
+			cancel()
+			s.end()
+		}
+	}
 	return r
 }
 
 func newRecorder(load *Load, emit func(*corev1.ObjectReference, Event)) *Recorder {
 	return &Recorder{
-		load: load, emit: emit, stop: func() {}, wake: make(chan struct{}, 1), tokens: eventBurst,
+		load: load, emit: emit, begin: func(context.Context) func() { return func() {} }, wake: make(chan struct{}, 1), tokens: eventBurst,
 		refs: map[string]*corev1.ObjectReference{}, pending: map[string][]Event{},
 	}
 }
 
-// Run sends Events until ctx ends, and then those that have not been sent.
+// Run sends Events until ctx ends, and then those that have not been sent, if the API server takes them soon.
 func (r *Recorder) Run(ctx context.Context) error {
 	if r == nil {
 		return nil
 	}
-	defer r.stop()
+	end := r.begin(context.WithoutCancel(ctx))
+	defer end()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {

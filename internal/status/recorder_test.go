@@ -1,6 +1,7 @@
 package status
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 )
 
 // outbox collects what a Recorder sends.
@@ -121,5 +123,68 @@ func TestRecorderLooksOnceForManyThatWait(t *testing.T) {
 	r.send(time.Now())
 	if looks(normal) != 1 {
 		t.Error("no look for the first Event after all were sent")
+	}
+}
+
+// eventServer is an API server that takes Events.
+type eventServer struct {
+	typedcorev1.EventInterface
+	take func(context.Context, *corev1.Event) error
+}
+
+func (s *eventServer) Events(string) typedcorev1.EventInterface { return s }
+
+func (s *eventServer) CreateWithEventNamespaceWithContext(ctx context.Context, e *corev1.Event) (*corev1.Event, error) {
+	return e, s.take(ctx, e)
+}
+
+// What is queued when the agent ends is still sent, and an API server that does not answer keeps it for a moment only:
+// nothing is under way afterwards.
+func TestRecorderEnds(t *testing.T) {
+	const events = 20
+	for name, test := range map[string]struct {
+		take func(context.Context) error
+		sent int
+		took time.Duration
+	}{
+		"a slow server":                 {func(context.Context) error { time.Sleep(50 * time.Millisecond); return nil }, events, events * 50 * time.Millisecond},
+		"a server that does not answer": {func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }, 0, stopPatience},
+		"a server that is away":         {func(context.Context) error { return context.DeadlineExceeded }, 0, stopPatience},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var mu sync.Mutex
+				sent, underWay := map[string]bool{}, 0
+				r := NewRecorder(&eventServer{take: func(ctx context.Context, e *corev1.Event) error {
+					mu.Lock()
+					underWay++
+					mu.Unlock()
+					err := test.take(ctx)
+					mu.Lock()
+					defer mu.Unlock()
+					underWay--
+					if err == nil {
+						sent[e.InvolvedObject.Name] = true
+					}
+					return err
+				}}, "", nil)
+				r.BindNone()
+				for i := range events {
+					r.Record(synced(i))
+				}
+				ctx, cancel := context.WithCancel(t.Context())
+				cancel()
+				began := time.Now()
+				if err := r.Run(ctx); err != nil {
+					t.Error(err)
+				}
+				took := time.Since(began)
+				mu.Lock()
+				defer mu.Unlock()
+				if len(sent) != test.sent || underWay > 0 || took != test.took {
+					t.Errorf("%d Events were sent in %s and %d are under way, want %d in %s", len(sent), took, underWay, test.sent, test.took)
+				}
+			})
+		})
 	}
 }

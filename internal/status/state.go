@@ -33,7 +33,7 @@ type AppState struct {
 	// more than that it was: nobody has watched since.
 	Since time.Time
 	// UnreadySince is when the app was last Ready or when it began to be worked on, whichever is later; zero if
-	// it is Ready. With HealthTimeout it decides when the app counts as stalled.
+	// it is Ready. With HealthTimeout it decides when the app counts as stalled. It outlives a restart.
 	UnreadySince time.Time
 	// HealthTimeout is the app's health.timeout; zero means that it never stalls.
 	HealthTimeout time.Duration

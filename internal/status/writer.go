@@ -110,7 +110,7 @@ func newWriter(s store, o WriterOptions) *Writer {
 
 // Load reads what the cluster remembers of this instance's apps and returns it by app name: the
 // adopted revision, the enforced placement, the proven contents, the drift counters, the gates that
-// held. Errors and readiness have to be seen anew; only Since tells that an app was Ready. It is to be called once, before Update; an error means
+// held. Errors and readiness have to be seen anew; only Since and UnreadySince tell whether an app was Ready. It is to be called once, before Update; an error means
 // that nothing is known, not that there is nothing.
 func (w *Writer) Load(ctx context.Context) (map[string]AppState, error) {
 	found, err := w.store.list(ctx)

@@ -5,20 +5,23 @@ package multicluster_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
-	"math/rand/v2"
 	"os"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/rs/zerolog"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/holdfast-dev/holdfast/internal/agent"
@@ -68,13 +71,16 @@ type site struct {
 	process *process
 }
 
+// fleets counts the fleets, which share their clusters.
+var fleets atomic.Uint32
+
 // newFleet makes a fleet of these clusters, which have the labels name and env: prod, and no app yet.
 func newFleet(t *testing.T, names ...string) *fleet {
 	t.Helper()
 	server, err := gittest.Start(gittest.Options{})
 	must(t, err)
 	t.Cleanup(func() { _ = server.Close() })
-	id := fmt.Sprintf("m%06x", rand.Uint32()&0xffffff)
+	id := fmt.Sprintf("m%06d", fleets.Add(1))
 	f := &fleet{t: t, server: server, id: id, ns: id + "-ns", instance: id + "-holdfast", names: names, sites: map[string]*site{}}
 	f.repo, err = server.NewRepo("fleet")
 	must(t, err)
@@ -212,10 +218,28 @@ func (f *fleet) eventually(what string, cond func() string) {
 	}
 }
 
+// answer asks an API server until it answers, be it with an error, which it returns: a connection that breaks says nothing of
+// what is asked for.
+func (f *fleet) answer(ask func() error) (err error) {
+	f.t.Helper()
+	f.eventually("the API server answers", func() string {
+		var s apierrors.APIStatus
+		if err = ask(); err == nil || errors.As(err, &s) && s.Status().Code < 500 && !apierrors.IsTooManyRequests(err) {
+			return ""
+		}
+		return err.Error()
+	})
+	return err
+}
+
 // deployed is what a cluster has of the Deployment web: "web:1 x2, 2 ready"; "" is nothing.
 func (f *fleet) deployed(name string) string {
 	f.t.Helper()
-	d, err := f.sites[name].clients.Kubernetes.AppsV1().Deployments(f.ns).Get(context.Background(), "web", metav1.GetOptions{})
+	var d *appsv1.Deployment
+	err := f.answer(func() (err error) {
+		d, err = f.sites[name].clients.Kubernetes.AppsV1().Deployments(f.ns).Get(context.Background(), "web", metav1.GetOptions{})
+		return err
+	})
 	if apierrors.IsNotFound(err) {
 		return ""
 	}
@@ -251,7 +275,11 @@ type appStatus struct {
 // status reads the app's AppStatus of a cluster; nil if there is none.
 func (f *fleet) status(name string) *appStatus {
 	f.t.Helper()
-	u, err := f.sites[name].clients.Dynamic.Resource(status.GVR).Get(context.Background(), f.id, metav1.GetOptions{})
+	var u *unstructured.Unstructured
+	err := f.answer(func() (err error) {
+		u, err = f.sites[name].clients.Dynamic.Resource(status.GVR).Get(context.Background(), f.id, metav1.GetOptions{})
+		return err
+	})
 	if apierrors.IsNotFound(err) {
 		return nil
 	}
@@ -284,7 +312,11 @@ func (f *fleet) waitHeld(name string, gate status.Gate, words ...string) {
 func (f *fleet) waitFree(name string) {
 	f.t.Helper()
 	f.eventually(name+" is not held", func() string {
-		if s := f.status(name); s != nil && len(s.Held) > 0 {
+		s := f.status(name)
+		if s == nil {
+			return "there is no AppStatus"
+		}
+		if len(s.Held) > 0 {
 			return fmt.Sprintf("held: %+v", s.Held)
 		}
 		return ""
@@ -372,6 +404,15 @@ func (f *fleet) running(ctx context.Context, s *site) (int, error) {
 	return 1, nil
 }
 
+// present is 1 if a cluster has the Deployment web, on its way out or not.
+func (f *fleet) present(ctx context.Context, s *site) (int, error) {
+	_, err := s.clients.Kubernetes.AppsV1().Deployments(f.ns).Get(ctx, "web", metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return 0, nil
+	}
+	return 1, err
+}
+
 // neverBelow fails if fewer were seen than required.
 func (f *fleet) neverBelow(required int, w watched) {
 	f.t.Helper()
@@ -387,6 +428,12 @@ func (f *fleet) waitReported(name string) {
 	f.waitReport(name, func(r status.Report) bool {
 		return slices.ContainsFunc(r.Apps, func(a status.App) bool { return a.Name == f.id && a.Objects > 0 })
 	})
+}
+
+// waitFollowed waits until a cluster's newest report on the status bus is of a commit: that of an agent before it is not.
+func (f *fleet) waitFollowed(name, commit string) {
+	f.t.Helper()
+	f.waitReport(name, func(r status.Report) bool { return r.Commit == commit })
 }
 
 // waitReport waits until a cluster's newest report on the status bus is as wanted, and returns it.

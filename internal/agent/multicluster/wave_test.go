@@ -15,14 +15,14 @@ const waves = "rollout: {waves: [{clusterSelector: {matchLabels: {name: a}}, soa
 func TestWaves(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, "a", "b", "c")
-	f.commit(f.app(waves, "1"))
+	sha := f.commit(f.app(waves, "1"))
 	f.start()
 	f.waitDeployed("web:1 x1, 1 ready", "web:1 x1, 1 ready", "web:1 x1, 1 ready")
-	f.waitProven("a", "b", "c")
-	f.commit(f.app(waves, "2"))
+	f.waitProven(sha, "a", "b", "c")
+	sha = f.commit(f.app(waves, "2"))
 	f.waitHeld("c", status.GateWave, "waits for earlier waves to prove commit")
 	f.waitDeployed("web:2 x1, 1 ready", "web:2 x1, 1 ready", "web:2 x1, 1 ready")
-	f.waitProven("a", "b", "c")
+	f.waitProven(sha, "a", "b", "c")
 
 	// Of a Deployment that cannot make its Pods (its ServiceAccount is missing) no new replica becomes ready.
 	broken := f.app(waves, "3")
@@ -39,14 +39,13 @@ func TestWaves(t *testing.T) {
 	}
 }
 
-// waitProven waits until clusters say that the newest commit has proven itself there.
-func (f *fleet) waitProven(names ...string) {
+// waitProven waits until clusters say that a commit has proven itself there.
+func (f *fleet) waitProven(commit string, names ...string) {
 	f.t.Helper()
 	for _, name := range names {
 		f.eventually(name+" has proven it", func() string {
-			s := f.status(name)
-			if s == nil || s.Proven == "" {
-				return "nothing is proven"
+			if s := f.status(name); s == nil || s.Proven != commit {
+				return fmt.Sprintf("%+v", s)
 			}
 			return ""
 		})
