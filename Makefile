@@ -33,9 +33,11 @@ help: ## Show this help
 build: ## Build the agent: bin/holdfast
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/holdfast ./cmd/agent
 
+# The servers are built first, so that it is no test's time that runs out.
 .PHONY: test
 test: ## Run all tests, on real control planes, with the race detector (the first run builds the servers: minutes)
 	@test -n "$(RACE)" || echo "note: no C compiler, so the race detector is off" >&2
+	@cd localcluster && go run ./cmd/localcluster build >/dev/null
 	$(call in-each,go test $(RACE) -p 2 -timeout 20m ./...)
 
 .PHONY: test-short

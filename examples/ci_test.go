@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/holdfast-dev/holdfast/internal/gittest"
 )
 
 // workflow is the part of a GitHub workflow that is looked at.
@@ -152,10 +154,7 @@ func (p *pipeline) try(t *testing.T, dir, script string, env ...string) (string,
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "bash", "-e", "-o", "pipefail", "-c", script)
 	cmd.Dir = dir
-	cmd.Env = slices.Concat(os.Environ(), env, []string{
-		"PATH=" + p.bin + string(os.PathListSeparator) + os.Getenv("PATH"), "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null",
-		"GIT_AUTHOR_NAME=Test", "GIT_AUTHOR_EMAIL=test@example.com", "GIT_COMMITTER_NAME=Test", "GIT_COMMITTER_EMAIL=test@example.com",
-	})
+	cmd.Env = slices.Concat(gittest.Environment(), env, []string{"PATH=" + p.bin + string(os.PathListSeparator) + os.Getenv("PATH")})
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"net"
 	"net/http"
 	"path/filepath"
 	"slices"
@@ -200,20 +199,12 @@ func (a *agreement) commit(files map[string]string) {
 // start runs the agent until the test ends.
 func (a *agreement) start(cluster string) {
 	a.t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	address := l.Addr().String()
-	if err := l.Close(); err != nil {
-		a.t.Fatal(err)
-	}
-	a.url = "http://" + address + "/api/v1/status"
+	address := make(addressLog, 1)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	options := agent.Options{
 		Cluster: cluster, Repo: "file://" + a.repo.Dir, Branch: "main", Path: ".", Kubeconfig: a.config, Poll: time.Second,
-		DataDir: a.t.TempDir(), Namespace: kube.DefaultInstance, Listen: address, Version: "test", StatusRepo: agent.NoStatusRepo, Log: zerolog.Nop(),
+		DataDir: a.t.TempDir(), Namespace: kube.DefaultInstance, Listen: "127.0.0.1:0", Version: "test", StatusRepo: agent.NoStatusRepo, Log: zerolog.New(address),
 	}
 	go func() { done <- agent.Run(ctx, options) }()
 	a.t.Cleanup(func() {
@@ -222,6 +213,23 @@ func (a *agreement) start(cluster string) {
 			a.t.Errorf("agent: %v", err)
 		}
 	})
+	select {
+	case at := <-address:
+		a.url = "http://" + at + "/api/v1/status"
+	case <-time.After(time.Minute):
+		a.t.Fatal("the agent does not serve HTTP")
+	}
+}
+
+// addressLog is told by an agent's log where it serves HTTP.
+type addressLog chan string
+
+func (l addressLog) Write(line []byte) (int, error) {
+	var said struct{ Message, Address string }
+	if err := json.Unmarshal(line, &said); err == nil && said.Message == "serving HTTP" {
+		l <- said.Address
+	}
+	return len(line), nil
 }
 
 // declared are the objects that head declares for the cluster.

@@ -73,7 +73,7 @@ func (c *crowd) pushBlock(ctx context.Context, repo *scaleRepo) (perBlock, error
 	if err != nil {
 		return perBlock{}, err
 	}
-	attempts, err := c.push(ctx, repo, 1, max(c.window(5*time.Second), 2*time.Second), 0)
+	attempts, err := c.push(ctx, repo, 1, c.window(5*time.Second), 0)
 	if err != nil {
 		return perBlock{}, err
 	}

@@ -192,7 +192,7 @@ func (m *meter) count(quiet bool) map[string]int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	counted := maps.Clone(m.kinds)
-	for _, r := range m.git.Requests() {
+	for _, r := range m.git.Recorded() {
 		counted[cmp.Or(r.Command, "discovery")]++
 	}
 	if quiet && m.under.Load() == 0 {

@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/holdfast-dev/holdfast/internal/gitsource"
@@ -52,24 +51,28 @@ func taskGit(ctx context.Context, args []string) (any, error) {
 	}
 	a.TheirClone = milliseconds(time.Since(begin))
 
-	var mu sync.Mutex
-	var last gitsource.Attempt
+	seen := make(chan gitsource.Attempt, 1)
 	source, stop, err := followRepo(ctx, args[1], func(at gitsource.Attempt) {
-		mu.Lock()
-		defer mu.Unlock()
-		last = at
+		select {
+		case seen <- at:
+		default: // a retry after one that has failed
+		}
 	})
 	if err != nil {
 		return nil, err
 	}
 	defer stop()
 	attempt := func() (float64, error) {
+		// The news come before the attempt is at its end, and its duration with it.
 		if _, err := next(ctx, source); err != nil {
 			return 0, err
 		}
-		mu.Lock()
-		defer mu.Unlock()
-		return milliseconds(last.Duration), last.Err
+		select {
+		case at := <-seen:
+			return milliseconds(at.Duration), at.Err
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
 	}
 	if a.Clone, err = attempt(); err != nil {
 		return nil, err

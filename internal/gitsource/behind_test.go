@@ -151,7 +151,7 @@ func TestWhatLagsCost(t *testing.T) {
 	if lags := f.lags(s, commits[0]); lags[commits[0]] != (Lag{Behind, 59}) {
 		t.Errorf("the oldest: %+v", lags)
 	}
-	requests := f.requests(1)
+	requests := f.server.Requests()
 	if len(requests) != 1 || requests[0].Sent > 20<<10 {
 		t.Errorf("59 commits took %d requests, the first one %d bytes", len(requests), requests[0].Sent)
 	}

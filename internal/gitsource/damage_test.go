@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/rs/zerolog"
 
 	"github.com/holdfast-dev/holdfast/internal/gittest"
 )
@@ -147,6 +148,8 @@ func TestCompaction(t *testing.T) {
 	t.Parallel()
 	f := setup(t, gittest.Options{})
 	f.opts.MaxPacks = 5
+	var seen attempts
+	f.opts.Observe = seen.add
 	first, err := f.repo.Head("main")
 	must(t, err)
 	s := f.run()
@@ -156,6 +159,7 @@ func TestCompaction(t *testing.T) {
 	for i := range 14 {
 		tip = f.commit(gittest.Write("fleet.yaml", fmt.Sprintf("kind: Fleet # %d\n", i)))
 		awaitCommit(t, s, tip)
+		seen.awaitMore(t, 1) // the commit is told before the compaction
 		packs, _, err := s.currentStore().usage()
 		must(t, err)
 		most = max(most, packs)
@@ -182,6 +186,30 @@ func TestCompaction(t *testing.T) {
 			t.Fatalf("%d stores are left", len(entries))
 		}
 		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+func TestACompactionThatTheBranchOvertakesIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	f := setup(t, gittest.Options{})
+	var log lockedBuffer
+	f.opts.Log = zerolog.New(&log)
+	s := f.open()
+	f.attempt(s)
+	f.commit(gittest.Write("a", "1"))
+	f.attempt(s)
+	s.options.MaxPacks = 1
+	tip := f.commit(gittest.Write("a", "2"))
+	must(t, s.compactIfDue(t.Context(), nil, new(Attempt)))
+	if packs, _, err := s.currentStore().usage(); err != nil || packs != 2 || strings.Contains(log.String(), "compacted") {
+		t.Fatalf("%d packs, %v; the log:\n%s", packs, err, log.String())
+	}
+	f.attempt(s)
+	if packs, _, err := s.currentStore().usage(); err != nil || packs != 1 {
+		t.Errorf("the next poll leaves %d packs, %v", packs, err)
+	}
+	if head, _ := s.Head(); head.Commit != tip {
+		t.Errorf("the head is %s", head.Commit)
 	}
 }
 

@@ -88,7 +88,7 @@ func TestFetchTipsIsOneRequest(t *testing.T) {
 	tips, err := r.FetchTips(t.Context(), &cost, t.TempDir(), []plumbing.Hash{h}, enough)
 	must(t, err)
 	must(t, tips.Close())
-	requests := f.requests(1)
+	requests := f.server.Requests()
 	if len(requests) != 1 || requests[0].Command != "fetch" || requests[0].Sent > 1000 || cost.Bytes != requests[0].Sent {
 		t.Errorf("the requests are %+v, told as %+v", requests, cost)
 	}

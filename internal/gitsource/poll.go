@@ -3,7 +3,6 @@ package gitsource
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -164,6 +163,9 @@ func isCorrupt(err error) bool {
 // compactPause is how long to wait after a compaction that did not work out.
 const compactPause = 10 * time.Minute
 
+// errMovedOn is a compaction that found a newer commit than the head.
+var errMovedOn = errors.New("the branch has moved on")
+
 // compactIfDue replaces a store that has grown by a fresh clone. It never fails the poll: the old
 // store serves as well.
 func (s *Source) compactIfDue(ctx context.Context, l *link, a *Attempt) error {
@@ -178,7 +180,11 @@ func (s *Source) compactIfDue(ctx context.Context, l *link, a *Attempt) error {
 	if packs <= s.options.MaxPacks && (bytes <= 2*before || bytes < small) || time.Now().Before(not) {
 		return nil
 	}
-	if err := s.compactNow(ctx, l, a); err != nil {
+	err = s.compactNow(ctx, l, a)
+	if errors.Is(err, errMovedOn) {
+		return nil // nothing is wrong: the next poll fetches that commit and tries again
+	}
+	if err != nil {
 		s.options.Log.Warn().Err(err).Msg("the data dir could not be compacted")
 		s.mu.Lock()
 		s.compact = time.Now().Add(compactPause)
@@ -201,7 +207,7 @@ func (s *Source) compactNow(ctx context.Context, l *link, a *Attempt) error {
 	commit, full := s.state.Commit, s.store.complete()
 	s.mu.Unlock()
 	if l.tip.String() != commit {
-		return fmt.Errorf("the branch has moved on to %s", short(l.tip.String()))
+		return errMovedOn
 	}
 	return s.cloneAndSwap(ctx, l, a, full)
 }

@@ -24,18 +24,6 @@ func (f *fixture) attempt(s *Source) Attempt {
 	return seen[0]
 }
 
-// requests returns what the server has noted, once that is at least n: it notes a request after its answer.
-func (f *fixture) requests(n int) []gittest.Request {
-	f.t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); len(f.server.Requests()) < n; {
-		if time.Now().After(deadline) {
-			f.t.Fatalf("the server was asked %d times, not %d", len(f.server.Requests()), n)
-		}
-		time.Sleep(time.Millisecond)
-	}
-	return f.server.Requests()
-}
-
 func TestAPollAsksForOneRefAmongThousands(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
@@ -64,7 +52,7 @@ func TestAPollAsksForOneRefAmongThousands(t *testing.T) {
 				a := f.attempt(s)
 				var sent int64
 				var commands []string
-				for _, r := range f.requests(a.Requests) {
+				for _, r := range f.server.Requests() {
 					sent += r.Sent
 					commands = append(commands, r.Command)
 				}

@@ -11,7 +11,7 @@ import (
 )
 
 // Environment returns the process environment for the git program without the user's own
-// configuration, credentials or prompts.
+// configuration, credentials, prompts, or proxy for the servers of this package.
 func Environment() []string {
 	var env []string
 	for _, e := range os.Environ() {
@@ -26,6 +26,7 @@ func Environment() []string {
 		"GIT_TERMINAL_PROMPT=0",
 		"GIT_AUTHOR_NAME=Ada Fleet", "GIT_AUTHOR_EMAIL=ada@example.com",
 		"GIT_COMMITTER_NAME=Ada Fleet", "GIT_COMMITTER_EMAIL=ada@example.com",
+		"NO_PROXY=127.0.0.1,localhost", "no_proxy=127.0.0.1,localhost",
 		"LC_ALL=C",
 	)
 }

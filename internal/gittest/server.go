@@ -5,14 +5,17 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/cgi"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -40,14 +43,17 @@ type Server struct {
 	certs   *authority
 	tls     *tls.Config
 	closing chan struct{}
+	release func() error // of the port
 
 	mu       sync.Mutex
 	old      bool
 	http     *http.Server
+	listener net.Listener
 	basic    [2]string
 	bearer   string
 	faults   []*Fault
 	requests []Request
+	running  map[chan struct{}]bool // of the requests that are being answered, each closed when it is recorded
 	repos    map[string]*Repo
 }
 
@@ -66,7 +72,7 @@ type Request struct {
 
 // Start starts a server.
 func Start(o Options) (*Server, error) {
-	s := &Server{dir: o.Dir, scheme: "http", closing: make(chan struct{}), repos: map[string]*Repo{}}
+	s := &Server{dir: o.Dir, scheme: "http", closing: make(chan struct{}), running: map[chan struct{}]bool{}, repos: map[string]*Repo{}}
 	var err error
 	if s.git, err = exec.LookPath("git"); err != nil {
 		return nil, fmt.Errorf("the test Git server needs git: %w", err)
@@ -93,8 +99,12 @@ func Start(o Options) (*Server, error) {
 			s.tls.ClientCAs.AppendCertsFromPEM(s.certs.pem)
 		}
 	}
-	if err := s.listen("127.0.0.1:0"); err != nil {
-		return nil, err
+	var addr string
+	if addr, s.release, err = holdPort(); err != nil {
+		return nil, fmt.Errorf("hold a port for the Git server: %w", err)
+	}
+	if err := s.listen(addr); err != nil {
+		return nil, errors.Join(err, s.release())
 	}
 	return s, nil
 }
@@ -106,7 +116,7 @@ func (s *Server) listen(addr string) error {
 	}
 	srv := &http.Server{Handler: s, ReadHeaderTimeout: time.Minute, ErrorLog: discardLog()}
 	s.mu.Lock()
-	s.addr, s.http = l.Addr().String(), srv
+	s.addr, s.http, s.listener = l.Addr().String(), srv, l
 	s.mu.Unlock()
 	if s.tls != nil {
 		l = tls.NewListener(l, s.tls)
@@ -118,9 +128,11 @@ func (s *Server) listen(addr string) error {
 // Stop stops listening and cuts every connection: the host is unreachable until Resume.
 func (s *Server) Stop() error {
 	s.mu.Lock()
-	srv := s.http
+	srv, l := s.http, s.listener
 	s.mu.Unlock()
-	return srv.Close()
+	err := srv.Close()
+	_ = l.Close() // it may be open still if the server has only just been started
+	return err
 }
 
 // Resume listens on the same port again after Stop.
@@ -129,11 +141,9 @@ func (s *Server) Resume() error { return s.listen(s.addr) }
 // Close stops the server for good and removes its temporary directory.
 func (s *Server) Close() error {
 	close(s.closing)
-	err := s.Stop()
+	err := errors.Join(s.Stop(), s.release())
 	if s.ownDir {
-		if rmErr := s.remove(); err == nil {
-			err = rmErr
-		}
+		err = errors.Join(err, s.remove())
 	}
 	return err
 }
@@ -208,15 +218,38 @@ func (s *Server) oldProtocol() bool {
 	return s.old
 }
 
-// Requests returns the requests that have been answered since the start or the last ResetRequests.
+// Requests returns the requests since the start or the last ResetRequests. It waits for those that are under way: a
+// client has its answer before its request is recorded.
 func (s *Server) Requests() []Request {
+	s.settle()
+	return s.Recorded()
+}
+
+// Recorded is Requests without waiting.
+func (s *Server) Recorded() []Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return append([]Request(nil), s.requests...)
 }
 
-// ResetRequests forgets the recorded requests.
+// settle waits until the requests that are under way are recorded, but not for ever: one may hang.
+func (s *Server) settle() {
+	s.mu.Lock()
+	running := slices.Collect(maps.Keys(s.running))
+	s.mu.Unlock()
+	late := time.After(10 * time.Second)
+	for _, recorded := range running {
+		select {
+		case <-recorded:
+		case <-late:
+			return
+		}
+	}
+}
+
+// ResetRequests forgets the requests until now, those that are under way too.
 func (s *Server) ResetRequests() {
+	s.settle()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.requests = nil
@@ -231,8 +264,14 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		r.Header.Del("Git-Protocol")
 	}
 	cmd := peekCommand(r)
+	recorded := make(chan struct{})
+	s.mu.Lock()
+	s.running[recorded] = true
+	s.mu.Unlock()
 	defer func() {
+		defer close(recorded)
 		s.mu.Lock()
+		delete(s.running, recorded)
 		s.requests = append(s.requests, Request{
 			Time: time.Now(), Method: r.Method, Path: r.URL.RequestURI(), Command: cmd, UserAgent: r.UserAgent(),
 			Remote: r.RemoteAddr, Status: cw.status, Received: cr.n, Sent: cw.n,

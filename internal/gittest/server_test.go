@@ -2,10 +2,17 @@ package gittest
 
 import (
 	"context"
+	"errors"
+	"net"
+	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
+	"time"
 )
 
 func start(t *testing.T, o Options) (*Server, *Repo) {
@@ -119,6 +126,76 @@ func TestCredentialsAndFaults(t *testing.T) {
 	}
 	if err := reach(); err != nil {
 		t.Error(err)
+	}
+}
+
+// Neither is a request missing whose client has what it wants already, nor is it counted after a reset.
+func TestARequestUnderWayIsWaitedFor(t *testing.T) {
+	s, r := start(t, Options{})
+	s.AddFault(Fault{Hang: true})
+	var asking sync.WaitGroup
+	running := func() int {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return len(s.running)
+	}
+	askAndGo := func() {
+		ctx, cancel := context.WithCancel(t.Context())
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.URL()+"/HEAD", http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		asking.Go(func() {
+			if res, err := http.DefaultClient.Do(req); err == nil {
+				_ = res.Body.Close()
+				t.Error("there was an answer")
+			}
+		})
+		for running() == 0 {
+			time.Sleep(time.Millisecond)
+		}
+		cancel()
+	}
+	askAndGo()
+	if n := len(s.Requests()); n != 1 {
+		t.Errorf("%d requests", n)
+	}
+	asking.Wait()
+	askAndGo()
+	s.ResetRequests()
+	asking.Wait()
+	for running() > 0 {
+		time.Sleep(time.Millisecond)
+	}
+	if n := len(s.Recorded()); n != 0 {
+		t.Errorf("%d requests after the reset", n)
+	}
+}
+
+// While the server is down its port is not given to anybody else.
+func TestThePortIsHeldWhileTheServerIsDown(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("the port is left to chance")
+	}
+	s, _ := start(t, Options{})
+	for range 2 {
+		if err := s.Stop(); err != nil {
+			t.Fatal(err)
+		}
+		// Without SO_REUSEADDR, which only who means this very port needs.
+		strict := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) (err error) {
+			control := c.Control(func(fd uintptr) { err = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 0) })
+			return errors.Join(control, err)
+		}}
+		if l, err := strict.Listen(t.Context(), "tcp", s.addr); !errors.Is(err, syscall.EADDRINUSE) {
+			t.Errorf("another one listens on %v, %v", l, err)
+		}
+		if _, err := net.Dial("tcp", s.addr); !errors.Is(err, syscall.ECONNREFUSED) { //nolint:noctx // answered at once
+			t.Errorf("a client gets %v", err)
+		}
+		if err := s.Resume(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

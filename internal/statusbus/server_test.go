@@ -380,12 +380,6 @@ func TestAThousandClustersOfWhichTwoAreWaitedFor(t *testing.T) {
 		if round.Err != nil {
 			t.Fatal(round.Err)
 		}
-		for deadline := time.Now().Add(time.Minute); len(s.Requests()) < round.Requests; { // noted after the answer
-			if time.Now().After(deadline) {
-				t.Fatal("the server does not note its requests")
-			}
-			time.Sleep(time.Millisecond)
-		}
 		var sent int64
 		for _, q := range s.Requests() {
 			sent += q.Sent
@@ -409,9 +403,13 @@ func TestAThousandClustersOfWhichTwoAreWaitedFor(t *testing.T) {
 func TestTheServerIsDownAndBack(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
+	var reports atomic.Int64
+	began := time.Now().Add(-time.Minute)
 	p, err := NewPublisher(PublisherOptions{
 		Remote: s.remote(), Cluster: "us-west", MinInterval: 10 * time.Millisecond, Gather: time.Millisecond,
-		Report: func() status.Report { return reportOf("us-west", time.Now()) },
+		Report: func() status.Report {
+			return reportOf("us-west", began.Add(time.Duration(reports.Add(1))*time.Second)) // each is a second newer
+		},
 	})
 	must(t, err)
 	start(t, p.Run)
@@ -423,20 +421,22 @@ func TestTheServerIsDownAndBack(t *testing.T) {
 	if gitsource.KindOf(v.Err) != gitsource.KindUnreachable || v.Clusters["us-west"].Report == nil {
 		t.Errorf("while it is down: %+v", v)
 	}
-	p.Changed()
-	for deadline := time.Now().Add(time.Minute); gitsource.KindOf(p.Err()) != gitsource.KindUnreachable; {
-		if time.Now().After(deadline) {
-			t.Fatalf("the publisher's error is %v", p.Err())
+	awaitErr := func(fits func(error) bool) {
+		t.Helper()
+		for deadline := time.Now().Add(time.Minute); !fits(p.Err()); {
+			if time.Now().After(deadline) {
+				t.Fatalf("the publisher's error is %v", p.Err())
+			}
+			time.Sleep(time.Millisecond)
 		}
-		time.Sleep(time.Millisecond)
 	}
+	p.Changed()
+	awaitErr(func(err error) bool { return gitsource.KindOf(err) == gitsource.KindUnreachable })
 	must(t, s.Resume())
 	await(t, r, "a newer report", func(v View) bool {
 		return v.Err == nil && v.Clusters["us-west"].Report.Time.After(first)
 	})
-	if p.Err() != nil {
-		t.Errorf("when it is back: %v", p.Err())
-	}
+	awaitErr(func(err error) bool { return err == nil }) // the reader may be faster than the server's answer to the push
 }
 
 func TestAPushThatIsRefused(t *testing.T) {
