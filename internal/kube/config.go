@@ -48,7 +48,7 @@ func Config(kubeconfig, userAgent string) (*rest.Config, error) {
 // receiveBuffer is how many bytes of an answer the server may send before they are read. A list arrives faster than it can be
 // made sense of, and what waits is held in memory: the HTTP/2 library would take 4 MiB for each request, of which an agent that
 // starts has one for each kind.
-const receiveBuffer = 256 << 10
+const receiveBuffer = 128 << 10
 
 // ownConnections bounds what the connections of clients that are made from the configuration buffer. It has to be the first
 // that wraps the transport.
