@@ -45,10 +45,11 @@ func Config(kubeconfig, userAgent string) (*rest.Config, error) {
 	return cfg, nil
 }
 
-// receiveBuffer is how many bytes of an answer the server may send before they are read. A list arrives faster than it can be
-// made sense of, and what waits is held in memory: the HTTP/2 library would take 4 MiB for each request, of which an agent that
-// starts has one for each kind.
-const receiveBuffer = 128 << 10
+// receiveBuffer is how many bytes of an answer the server may send before they are read: what waits is held in memory, and an
+// agent that starts has an answer for each kind, which arrive faster than they can be made sense of. The HTTP/2 library would
+// take 4 MiB of each. It is no less than this, since a server that has to wait with a watch soon ends it, and those of others
+// that are late at that moment: about a thousand events fit in.
+const receiveBuffer = 1 << 20
 
 // ownConnections bounds what the connections of clients that are made from the configuration buffer. It has to be the first
 // that wraps the transport.
