@@ -475,7 +475,7 @@ func TestRotatedCredentials(t *testing.T) {
 }
 
 // A push webhook with a wrong signature is refused and asks Git for nothing; with the right one the push
-// is live soon, though the next poll is an hour away.
+// is live within a second, though the next poll is an hour away.
 func TestWebhook(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t, bare.Cluster(t))
@@ -502,24 +502,34 @@ func TestWebhook(t *testing.T) {
 		code, _ := e.send(req)
 		return code
 	}
-	e.commit(map[string]string{"apps/shop/a.yaml": configMap("a", "2")})
-	if code := post("a guess"); code != http.StatusUnauthorized {
-		t.Errorf("a wrong signature is answered with %d", code)
+	const attempts = 3 // for a machine that is busy with other tests
+	best := time.Hour
+	for i := range attempts {
+		value := fmt.Sprint(i + 2)
+		e.commit(map[string]string{"apps/shop/a.yaml": configMap("a", value)})
+		if code := post("a guess"); code != http.StatusUnauthorized {
+			t.Errorf("a wrong signature is answered with %d", code)
+		}
+		if got := e.value("v1", "ConfigMap", "a", "data", "key"); got == value {
+			t.Errorf("a wrong signature has brought %q", got)
+		}
+		if n := len(e.server.Requests()); n != 0 {
+			t.Errorf("a wrong signature caused %d requests to Git", n)
+		}
+		start := time.Now()
+		if code := post("the-secret"); code != http.StatusAccepted {
+			t.Errorf("the right signature is answered with %d", code)
+		}
+		e.waitValue(value, "v1", "ConfigMap", "a", "data", "key")
+		best = min(best, time.Since(start))
+		if best < time.Second {
+			break
+		}
+		e.waitQuiet("")
+		e.server.ResetRequests()
 	}
-	if got := e.value("v1", "ConfigMap", "a", "data", "key"); got != "1" {
-		t.Errorf("a wrong signature has brought %q", got)
-	}
-	if n := len(e.server.Requests()); n != 0 {
-		t.Errorf("a wrong signature caused %d requests to Git", n)
-	}
-	began := time.Now()
-	if code := post("the-secret"); code != http.StatusAccepted {
-		t.Errorf("the right signature is answered with %d", code)
-	}
-	e.waitValue("2", "v1", "ConfigMap", "a", "data", "key")
-	took := time.Since(began)
-	t.Logf("live after %s", took)
-	if took > 30*time.Second { // the machine is busy with other tests: how fast it can be is for the benchmark to tell
-		t.Errorf("the push was live after %s", took)
+	t.Logf("live after %s", best)
+	if best >= time.Second {
+		t.Errorf("the push was live after %s at best", best)
 	}
 }

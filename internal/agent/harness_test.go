@@ -3,7 +3,6 @@ package agent_test
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -210,8 +209,7 @@ func (e *env) eventually(what string, cond func() string) {
 func (e *env) answer(ask func() error) (err error) {
 	e.t.Helper()
 	e.eventually("the API server answers", func() string {
-		var s apierrors.APIStatus
-		if err = ask(); err == nil || errors.As(err, &s) && s.Status().Code < 500 && !apierrors.IsTooManyRequests(err) {
+		if err = ask(); err == nil || kube.IsVerdict(err) {
 			return ""
 		}
 		return err.Error()

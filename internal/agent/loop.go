@@ -595,7 +595,7 @@ func (l *loop) observe(e drift.Event) {
 		l.engine.Gone(e.Live.ID, e.Live.ResourceVersion, now)
 	case drift.Failed:
 		delete(l.syncing, gk)
-		if watchRefused(e.Err) {
+		if kube.IsVerdict(e.Err) {
 			l.watchErrs[gk] = e.Err
 			l.log.Warn().Str("gvk", gk.String()).Str("reason", kube.Explain(e.Err)).Msg("watch failed")
 		} else if _, known := l.watchDown[gk]; !known {
@@ -666,13 +666,6 @@ func needsPerson(kind gitsource.Kind) bool {
 		return true
 	}
 	return false
-}
-
-// watchRefused tells an answer about the resource (forbidden, not served) from a server that cannot
-// answer at the moment.
-func watchRefused(err error) bool {
-	var s apierrors.APIStatus
-	return errors.As(err, &s) && s.Status().Code < 500 && !apierrors.IsTooManyRequests(err)
 }
 
 func first(list []string) string {

@@ -89,10 +89,11 @@ func (e *Engine) see(o *entry, l *live.View, now time.Time) {
 // share has an observation refer to what the engine holds already: there is one for each object.
 func (e *Engine) share(o *entry, l *live.View) {
 	l.ID = o.id
-	for _, known := range []struct{ mine, ours *string }{{&l.App, &o.app}, {&l.Instance, &e.instance}} {
-		if *known.mine == *known.ours {
-			*known.mine = *known.ours
-		}
+	if l.App == o.app {
+		l.App = o.app
+	}
+	if l.Instance == e.instance {
+		l.Instance = e.instance
 	}
 	if o.rec != nil && l.Fingerprint == o.rec.Fingerprint {
 		l.Fingerprint = o.rec.Fingerprint

@@ -153,7 +153,7 @@ func (s *source) watch(ctx context.Context, opts metav1.ListOptions) (watch.Inte
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		if isVerdict(err) || opts.SendInitialEvents != nil && isAnswer(err) {
+		if kube.IsVerdict(err) || opts.SendInitialEvents != nil && isAnswer(err) {
 			return nil, err // a streamed list that the server does not do is read as pages instead
 		}
 		s.failed(ctx, err)
@@ -172,16 +172,6 @@ func (s *source) open(ctx context.Context, opts metav1.ListOptions) (watch.Inter
 func isAnswer(err error) bool {
 	var status apierrors.APIStatus
 	return errors.As(err, &status) && !apierrors.IsTooManyRequests(err)
-}
-
-// isVerdict tells an answer about the resource or the request from a server that cannot answer.
-func isVerdict(err error) bool {
-	var status apierrors.APIStatus
-	if !errors.As(err, &status) {
-		return false
-	}
-	code := status.Status().Code
-	return code < 500 && code != 429 && !apierrors.IsTimeout(err)
 }
 
 func (s *source) selector() string {

@@ -314,20 +314,13 @@ func judgedLater(lines map[string]int) map[string]int {
 // uniqueNames refuses apps that share a name: neither wins, since the loser's objects would be pruned.
 func (l *loader) uniqueNames() {
 	slices.SortFunc(l.found, func(a, b foundApp) int { return cmp.Compare(a.path, b.path) })
-	first := make(map[string]int, len(l.found))
+	count := make(map[string]int, len(l.found))
+	for i := range l.found {
+		count[l.found[i].app.Name]++
+	}
 	shared := map[string][]int{}
 	for i := range l.found {
-		name := l.found[i].app.Name
-		if name == "" {
-			continue
-		}
-		before, taken := first[name]
-		switch {
-		case !taken:
-			first[name] = i
-		case shared[name] == nil:
-			shared[name] = []int{before, i}
-		default:
+		if name := l.found[i].app.Name; name != "" && count[name] > 1 {
 			shared[name] = append(shared[name], i)
 		}
 	}

@@ -34,6 +34,13 @@ func Explain(err error) string {
 	return explainTransport(err)
 }
 
+// IsVerdict tells an answer about what was asked for (forbidden, not served, not found) from a server that cannot answer at
+// the moment, or that was not reached.
+func IsVerdict(err error) bool {
+	var status apierrors.APIStatus
+	return errors.As(err, &status) && status.Status().Code < 500 && !apierrors.IsTooManyRequests(err) && !apierrors.IsTimeout(err)
+}
+
 func noMatch(err *meta.NoKindMatchError) string {
 	version := err.GroupKind.Group
 	if len(err.SearchedVersions) == 1 {

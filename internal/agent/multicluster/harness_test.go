@@ -5,7 +5,6 @@ package multicluster_test
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -223,8 +222,7 @@ func (f *fleet) eventually(what string, cond func() string) {
 func (f *fleet) answer(ask func() error) (err error) {
 	f.t.Helper()
 	f.eventually("the API server answers", func() string {
-		var s apierrors.APIStatus
-		if err = ask(); err == nil || errors.As(err, &s) && s.Status().Code < 500 && !apierrors.IsTooManyRequests(err) {
+		if err = ask(); err == nil || kube.IsVerdict(err) {
 			return ""
 		}
 		return err.Error()
